@@ -1,0 +1,1 @@
+"""Room: is a model better, and how sure are we."""
