@@ -1,0 +1,124 @@
+"""Reading what people write: text, YAML and JSON lines, with errors that name file, line and field.
+
+    path  ->  text  ->  YAML or JSON value  ->  checked value, or one sentence about what is wrong
+
+Every file of a library and every plan enters the house here, so a broken file is described the
+same way everywhere.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from selfalign.core.errors import LibraryError, SelfAlignError
+
+M = TypeVar("M", bound=BaseModel)
+Failure = type[SelfAlignError]
+
+
+class Written(BaseModel):
+    """Base of everything a person writes into a library: frozen, and unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def read_text(path: Path, failure: Failure = LibraryError) -> str:
+    """Return a file's text.
+
+    Raises:
+        failure: the file is missing, is a folder, may not be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise failure(f"no file at {path}. Write one there, or correct the name.") from None
+    except UnicodeDecodeError as error:
+        raise failure(
+            f"{path} is not UTF-8 text (byte {error.start} cannot be read). Save it as UTF-8."
+        ) from None
+    except OSError as error:
+        raise failure(
+            f"{path} cannot be read: {error.strerror}. Check that it is a file you may read."
+        ) from None
+
+
+def read_yaml(path: Path, failure: Failure = LibraryError) -> object:
+    """Return a YAML file's value.
+
+    Raises:
+        failure: the file cannot be read, or its YAML is broken (the line is named).
+    """
+    return parse_yaml(read_text(path, failure), path, failure)
+
+
+def parse_yaml(text: str, path: Path, failure: Failure, first_line: int = 1) -> object:
+    """Return a YAML text's value; `first_line` is where the text begins inside its file."""
+    try:
+        return cast("object", yaml.safe_load(text))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f"line {mark.line + first_line}" if mark else "unknown line"
+        problem = error.problem or "cannot be read"
+        raise failure(
+            f"{path}, {line}: this is not YAML ({problem}). Quote text that holds a colon, a hash "
+            f"or a bracket, and check the indentation.",
+            field=line,
+        ) from None
+    except yaml.YAMLError as error:
+        raise failure(
+            f"{path} is not YAML ({error}). Save it as plain UTF-8 text.", field="line 1"
+        ) from None
+
+
+def read_json_lines(path: Path, failure: Failure = LibraryError) -> Iterator[tuple[int, object]]:
+    """Yield (line number, value) for every line that is not blank.
+
+    Raises:
+        failure: the file cannot be read, or a line is not JSON.
+    """
+    for number, line in enumerate(read_text(path, failure).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = cast("object", json.loads(line))
+        except ValueError as error:
+            raise failure(
+                f"{path}, line {number}: this is not JSON ({error}). Write one object per line.",
+                field=f"line {number}",
+            ) from None
+        yield number, value
+
+
+def checked(kind: type[M], value: object, where: Path | str, failure: Failure = LibraryError) -> M:
+    """Turn a value into a checked `kind`.
+
+    Raises:
+        failure: a field is missing, unknown or of another type; all of them are named.
+    """
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]["loc"]
+        raise failure(
+            f"{where} is not a valid {kind.__name__}: {_in_words(error, kind)}.",
+            field=".".join(map(str, first)),
+        ) from None
+
+
+def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
+    """Say per wrong field what is wrong with it and what would be right."""
+    said: list[str] = []
+    for one in error.errors():
+        field = ".".join(map(str, one["loc"])) or "the whole"
+        if one["type"] == "missing":
+            said.append(f"the field `{field}` is missing; add it")
+        elif one["type"] == "extra_forbidden":
+            known = ", ".join(kind.model_fields)
+            said.append(f"`{field}` is not a field here (the fields are {known}); remove it")
+        else:
+            said.append(f"`{field}`: {one['msg'][:1].lower()}{one['msg'][1:]}; correct it")
+    return "; ".join(said)
