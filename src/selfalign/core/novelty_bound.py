@@ -49,8 +49,9 @@ class Bound:
         """
         need = self._need.get((m, n))
         if need is None:
-            need = max(1, int(self.threshold * (m + n) / 2) - 1)
-            while need <= min(m, n) and not self.too_alike(rouge_l_f1(need, m, n)):
+            most = min(m, n)
+            need = max(1, min(int(self.threshold * (m + n) / 2) - 1, most + 1))
+            while need <= most and not self.too_alike(rouge_l_f1(need, m, n)):
                 need += 1
             if len(self._need) < _REMEMBERED:
                 self._need[m, n] = need
