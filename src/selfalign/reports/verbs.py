@@ -34,18 +34,18 @@ WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 NOT_VERBS = frozenset(
     WORD.findall(
         """a an the this that these those my your his her its our their some any every each no all
-    both i you he she it we they who what which whose whom where when why how is are was were am be
-    been do does did has have had can could would should will shall may might must if in on at of for
-    from with by to about into over under between as and or but not so there here one two three
-    four five six seven eight nine ten yes"""
+        both i you he she it we they who what which whose whom where when why how is are was were
+        am be been do does did has have had can could would should will shall may might must if in
+        on at of for from with by to about into over under between as and or but not so there here
+        one two three four five six seven eight nine ten yes"""
     )
 )
 PHRASE_ENDS = frozenset(
     WORD.findall(
-        """of about for to in on at with that which who whose where when and or but from by as into
-    onto using between among if so because while than via without within per over under during
-    after before is are was were be can could should would will made used called named based how what why
-    through against toward towards like such including above below"""
+        """of about for to in on at with that which who whose where when and or but from by as
+        into onto using between among if so because while than via without within per over under
+        during after before is are was were be can could should would will made used called named
+        based how what why through against toward towards like such including above below"""
     )
 )
 SKIPPED = frozenset(
