@@ -1,0 +1,66 @@
+"""One writer per run folder: a second process gets a sentence instead of a mixed-up file.
+
+The lock is the operating system's (a POSIX record lock on `.lock`), so it goes when the process
+goes, also after kill -9 or a power cut: a stale lock cannot exist and nothing needs cleaning up.
+The file's text (process and machine) only serves the sentence.
+"""
+
+import errno
+import fcntl
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfalign.core.errors import StoreError
+
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+@dataclass(frozen=True)
+class _Held:
+    """An open, locked file; a forked child inherits the file but not the lock."""
+
+    descriptor: int
+    process: int
+
+
+_held: dict[Path, _Held] = {}
+
+
+def hold(folder: Path) -> bool:
+    """Make this process the one writer of a folder until it ends or lets go.
+
+    Holding twice is holding once. Returns False where the file system knows no locks.
+
+    Raises:
+        StoreError: another process holds it; the message says which and what to do.
+        OSError: the lock file cannot be written.
+    """
+    path = folder.resolve() / ".lock"
+    held = _held.get(path)
+    if held and held.process == os.getpid():
+        return True
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
+        os.close(descriptor)
+        if error.errno in _UNSUPPORTED:
+            return False
+        raise StoreError(
+            f"{folder} is being written by another process ({owner or 'unknown'}). Wait for it, "
+            f"stop it, or choose another folder with --out DIR."
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    _held[path] = _Held(descriptor, os.getpid())
+    return True
+
+
+def let_go(folder: Path) -> None:
+    """Let other processes write to a folder again; nothing happens if it was not held."""
+    held = _held.pop(folder.resolve() / ".lock", None)
+    if held:
+        os.close(held.descriptor)
