@@ -1,0 +1,1 @@
+"""Machines that generate and score text behind `core.protocols.LanguageModel`."""

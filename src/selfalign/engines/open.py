@@ -1,0 +1,45 @@
+"""From a model's name to a running model: the one lazy import of the house.
+
+    "calf" | directory | adapter directory | "hf:org/name@rev" | Checkpoint  ->  LanguageModel
+    "http://…", "https://…" (an OpenAI-compatible server), "vllm:NAME" (a server we start)
+
+Importing this file imports no GPU library; opening a model does.
+"""
+
+from selfalign.core.errors import ModelError
+from selfalign.core.protocols import LanguageModel
+from selfalign.core.records import Checkpoint
+from selfalign.core.weights import identify, locate
+
+
+def open_model(
+    model: str | Checkpoint,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int | None = None,
+    trust_remote_code: bool = False,
+) -> LanguageModel:
+    """Load a model and return it ready to generate and score.
+
+    `device`, `dtype` and `batch_size` concern speed and memory, never what the model is called.
+
+    Raises:
+        ModelError: there is no such model, or its files cannot be used.
+    """
+    if isinstance(model, str) and model.startswith(("http://", "https://", "vllm:")):
+        raise ModelError(
+            f"{model} is a server, and servers cannot be opened yet. Name a directory or a "
+            "Hub name."
+        )
+    located = locate(model)
+    from selfalign.engines.hf import TransformersLM  # torch and transformers take seconds
+    from selfalign.engines.loading import load_model, pinned_revision
+    from selfalign.engines.settings import EngineSettings
+
+    settings = EngineSettings.of(device=device, dtype=dtype, batch_size=batch_size)
+    loaded, tokenizer = load_model(located, settings, trust_remote_code=trust_remote_code)
+    named = model if isinstance(model, Checkpoint) else identify(model)
+    if not named.revision:
+        named = named.model_copy(update={"revision": pinned_revision(loaded)})
+    return TransformersLM(loaded, tokenizer, fingerprint=named.fingerprint, settings=settings)

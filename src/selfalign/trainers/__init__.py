@@ -1,0 +1,1 @@
+"""Machines that change weights behind `core.protocols.SupervisedTrainer`."""
