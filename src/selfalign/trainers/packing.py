@@ -1,0 +1,134 @@
+"""Train on several examples per forward pass without padding and without contamination.
+
+    examples --flatten--> one row of tokens, labels, positions, and the examples' lengths
+    attention --example by example, causal--> each example sees itself only
+
+Flattening a batch keeps the optimiser's step what it would be with padding: the same examples, the
+loss averaged over the same trained tokens. Given the lengths, no attention mask is needed, so no
+example can see another one; a test compares packed with separate logits.
+
+Shapes: T tokens of all examples of a batch together, H query heads, K key heads, D head size.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AttentionInterface, PreTrainedModel
+
+ATTENTION_NAME = "selfalign_segments"
+"""The name under which transformers' AttentionInterface knows `segment_attention`."""
+
+IGNORED = -100
+"""Label of a token that is not trained (torch's cross entropy skips it)."""
+
+_UNSUPPORTED = ("softcap", "s_aux", "position_bias")
+_TOLERANCE = 1e-3
+
+
+def segment_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001  transformers passes it by position; always None
+    **options: object,
+) -> tuple[Tensor, None]:
+    """Attend causally inside each segment of (1, heads, T, D) tensors; return (1, T, H, D).
+
+    The option `segments` holds the lengths of the segments, summing to T. Without it, each row of
+    a (B, heads, T, D) batch is one segment.
+    """
+    strange = sorted(name for name in _UNSUPPORTED if options.get(name) is not None)
+    if strange:
+        raise RuntimeError(f"its attention also wants {', '.join(strange)}")
+    rate = cast(float, options.get("dropout") or 0.0) if module.training else 0.0
+    scale = cast(float | None, options.get("scaling"))
+    window = cast(int | None, options.get("sliding_window"))
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    segments = options.get("segments")
+    lengths = cast(list[int], cast(Tensor, segments).tolist()) if segments is not None else None
+    pieces = (t.split(lengths or [query.shape[2]], dim=2) for t in (query, key, value))
+    parts: list[Tensor] = []
+    for q, k, v in zip(*pieces, strict=True):
+        band = _band(q, window) if window is not None and q.shape[2] > window else None
+        parts.append(
+            functional.scaled_dot_product_attention(
+                q, k, v, band, dropout_p=rate, is_causal=band is None, scale=scale
+            )
+        )
+    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _band(query: Tensor, window: int) -> Tensor:
+    """(T, T) bool: each token sees itself and the window - 1 tokens before it."""
+    ones = torch.ones(query.shape[2], query.shape[2], dtype=torch.bool, device=query.device)
+    return ones.tril().triu(1 - window)
+
+
+def isolates(model: PreTrainedModel) -> str | None:
+    """Say why a model's packed examples would not stay apart; None if they do.
+
+    Tried out, not looked up: logits of two packed examples against each of them alone on the
+    model's own attention. Leaves the model on `segment_attention` if they agree.
+    """
+    caller = cast(Any, model)  # Any: a model's call is untyped
+    own = cast(str, caller.config._attn_implementation)
+    size = cast(int, cast(Any, model.get_input_embeddings()).weight.shape[0])
+    rows = [[(37 * i * i + 11 * i + n) % size for i in range(n)] for n in (7, 5)]
+    device = model.device
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            alone = [
+                caller(input_ids=torch.tensor([row], device=device), use_cache=False).logits[0]
+                for row in rows
+            ]
+            AttentionInterface.register(ATTENTION_NAME, segment_attention)
+            model.set_attn_implementation(ATTENTION_NAME)
+            batch = flatten([{"input_ids": row, "labels": row} for row in rows])
+            batch.pop("labels")
+            inputs = {name: tensor.to(device) for name, tensor in batch.items()}
+            packed = caller(**inputs, use_cache=False).logits[0]
+        expected = torch.cat(alone)
+        difference = float((packed - expected).abs().max() / expected.std())
+        reason = None if difference < _TOLERANCE else f"their logits differ by {difference:.2g}"
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    model.train(training)
+    if reason is not None:
+        model.set_attn_implementation(own)
+    return reason
+
+
+def flatten(examples: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Tensor]:
+    """Lay examples of `input_ids` and `labels` one after another into one row.
+
+    The first token of an example is never trained: what precedes it is another example.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+    positions: list[int] = []
+    for example in examples:
+        length = len(example["input_ids"])
+        ids += example["input_ids"]
+        labels += [IGNORED, *example["labels"][1:]]
+        positions += range(length)
+    lengths = [len(example["input_ids"]) for example in examples]
+    return {
+        "input_ids": torch.tensor([ids]),
+        "labels": torch.tensor([labels]),
+        "position_ids": torch.tensor([positions]),
+        "segments": torch.tensor(lengths),
+    }
+
+
+def micro_batch(batch_size: int, mean_tokens: float, budget: int) -> int:
+    """Return how many examples to run at once: the largest divisor that fits the token budget."""
+    fitting = max(1, int(budget / max(1.0, mean_tokens)))
+    return max(d for d in range(1, batch_size + 1) if batch_size % d == 0 and d <= fitting)
