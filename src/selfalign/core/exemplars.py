@@ -21,8 +21,10 @@ from selfalign.core.errors import LibraryError
 from selfalign.core.files import Written, checked, read_yaml
 
 _GAP = re.compile(r"\$\{(\w*)\}")
-_NUMBER_LAST = re.compile(r"([^\W\d_][^\d()\n]*?)\s*\((?:rule\s+)?(\d+)\)")
-_NUMBER_FIRST = re.compile(r"\b(\d{1,2})\s*\(([^\d()\n]+)\)")
+_NUMBER_LAST = re.compile(r"\s*\((?:rule\s+)?(\d{1,3})\)")
+_NUMBER_FIRST = re.compile(r"\b(\d{1,3})\s*\(([^\d()]{1,80})\)")
+_NAME_CHARS = 80
+"""Ours: how far before its number a rule's name is looked for."""
 
 
 class Turn(Written):
@@ -132,11 +134,12 @@ def cited_rules(thoughts: str, constitution: Constitution) -> Citations:
     rules: set[int] = set()
     wrong: list[str] = []
     for match in _NUMBER_LAST.finditer(thoughts):
-        said = _ending(match[1], by_length)
-        if said and numbers[said] == int(match[2]):
+        before = thoughts[max(0, match.start() - _NAME_CHARS) : match.start()]
+        said = _ending(before, by_length)
+        if said and numbers[said] == int(match[1]):
             rules.add(numbers[said])
-        else:
-            wrong.append(f"{said or match[1].split()[-1]} ({match[2]})")
+        elif before[-1:].isalpha():
+            wrong.append(f"{said or before.split()[-1]} ({match[1]})")
     for match in _NUMBER_FIRST.finditer(thoughts):
         said = " ".join(match[2].split()).casefold()
         if numbers.get(said) == int(match[1]):

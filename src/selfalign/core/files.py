@@ -117,8 +117,10 @@ def _in_words(error: ValidationError, kind: type[BaseModel]) -> str:
         if one["type"] == "missing":
             said.append(f"the field `{field}` is missing; add it")
         elif one["type"] == "extra_forbidden":
-            known = ", ".join(kind.model_fields)
-            said.append(f"`{field}` is not a field here (the fields are {known}); remove it")
+            known = (
+                f" (the fields are {', '.join(kind.model_fields)})" if len(one["loc"]) == 1 else ""
+            )
+            said.append(f"`{field}` is not a field here{known}; remove it")
         else:
             said.append(f"`{field}`: {one['msg'][:1].lower()}{one['msg'][1:]}; correct it")
     return "; ".join(said)

@@ -6,14 +6,37 @@ count_library             the supervision ledger, by the paper's accounting
 diff_libraries            what an edit changes, and which stages it renames
 """
 
-from selfalign.core.library.folders import SHIPPED, Library, open_library
+from selfalign.core.library.check import GAPS, Window, check_library
+from selfalign.core.library.diff import Change, diff_libraries, renamed_by
+from selfalign.core.library.findings import Finding
+from selfalign.core.library.folders import SHIPPED, Library, open_library, overlays
+from selfalign.core.library.ledger import (
+    PAPER_LIMIT,
+    SYSTEMS,
+    LedgerRow,
+    System,
+    count_library,
+)
 from selfalign.core.library.seeds import IdentityPair, QuestionType, SeedTask
 
 __all__ = [
+    "GAPS",
+    "PAPER_LIMIT",
     "SHIPPED",
+    "SYSTEMS",
+    "Change",
+    "Finding",
     "IdentityPair",
+    "LedgerRow",
     "Library",
     "QuestionType",
     "SeedTask",
+    "System",
+    "Window",
+    "check_library",
+    "count_library",
+    "diff_libraries",
     "open_library",
+    "overlays",
+    "renamed_by",
 ]

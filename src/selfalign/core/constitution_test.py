@@ -1,0 +1,91 @@
+"""A constitution is refused with a sentence or taken exactly as written."""
+
+import pytest
+
+from selfalign.core.constitution import load_constitution
+from selfalign.core.errors import ConstitutionError
+
+GOOD = """\
+name: test
+principles:
+  - name: ethical
+    text: >-
+      Do no
+      harm.
+    negation: Do harm.
+  - {name: question assessment, text: Check the question.}
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text: str):
+        path = tmp_path / "test.yaml"
+        path.write_text(text, "utf-8")
+        return path
+
+    return write
+
+
+def test_rules_are_numbered_from_one_on_a_line_each(written):
+    constitution = load_constitution(written(GOOD))
+    assert constitution.as_numbered_rules() == (
+        "1 (ethical). Do no harm.\n2 (question assessment). Check the question."
+    )
+    assert constitution.number_of("question assessment") == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "name: ethical",
+            "nam: ethical",
+            r"`principles\.0\.name` is missing; .*`principles\.0\.nam` is",
+        ),
+        ("name: test\n", "", "`name` is missing"),
+        ("text: Check the question.", "text: ''", r"`principles\.1\.text` is empty"),
+        ("text: Check the question.", "text: 5", r"`principles\.1\.text`: input should be a valid"),
+        ("name: question assessment", "name: Ethical", r"\['ethical'\] more than once"),
+        ("name: question assessment", "name: rule 2", "use letters, single spaces"),
+        ("principles:\n", "principles: []\nothers:\n", "`others` is not a field"),
+        ("negation: Do harm.", "negation: Do: harm: now", "line 7: this is not YAML"),
+        ("name: test", "name: [", "line"),
+    ],
+)
+def test_a_slip_is_named_with_its_place(written, old, new, said):
+    path = written(GOOD.replace(old, new))
+    with pytest.raises(ConstitutionError, match=said) as error:
+        load_constitution(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_constitution_without_principles_is_refused(written):
+    with pytest.raises(ConstitutionError, match="has no principle"):
+        load_constitution(written("name: test\nprinciples: []\n"))
+
+
+def test_a_missing_or_unreadable_file_is_a_sentence(tmp_path):
+    with pytest.raises(ConstitutionError, match="no file at"):
+        load_constitution(tmp_path / "none.yaml")
+    with pytest.raises(ConstitutionError, match="cannot be read"):
+        load_constitution(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes("name: caf\xe9".encode("latin-1"))
+    with pytest.raises(ConstitutionError, match="not UTF-8"):
+        load_constitution(tmp_path / "latin.yaml")
+
+
+def test_a_missing_negation_names_the_line_to_add(written):
+    constitution = load_constitution(written(GOOD))
+    assert constitution.negated("ethical") == "Do harm."
+    with pytest.raises(ConstitutionError, match="Add a `negation:` line"):
+        constitution.negated("question assessment")
+    with pytest.raises(ConstitutionError, match="it has ethical, question assessment"):
+        constitution.negated("wit")
+
+
+def test_order_and_wording_are_part_of_the_fingerprint(written):
+    first = load_constitution(written(GOOD))
+    turned = first.model_copy(update={"principles": first.principles[::-1]})
+    reworded = load_constitution(written(GOOD.replace("Check the", "Check every")))
+    assert len({first.fingerprint, turned.fingerprint, reworded.fingerprint}) == 3

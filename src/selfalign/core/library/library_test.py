@@ -1,0 +1,403 @@
+"""Where files are found, what a check says of broken ones, what is counted, what an edit moves."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from selfalign.core.errors import LibraryError, PromptError, SelfAlignError
+from selfalign.core.library import (
+    GAPS,
+    PAPER_LIMIT,
+    SHIPPED,
+    SYSTEMS,
+    Finding,
+    Library,
+    check_library,
+    count_library,
+    diff_libraries,
+    open_library,
+    overlays,
+    renamed_by,
+)
+from selfalign.core.scripted import ScriptedLM
+
+SHELVES = ("constitutions", "exemplars", "prompts", "seeds")
+
+
+@pytest.fixture
+def mine(tmp_path) -> Path:
+    """A user's folder with a copy of everything that ships."""
+    for shelf in SHELVES:
+        shutil.copytree(SHIPPED / shelf, tmp_path / "mine" / shelf)
+    return tmp_path / "mine"
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+
+
+def findings(folder: Path, level: str) -> list[Finding]:
+    return [f for f in check_library(open_library(directory=folder)) if f.level == level]
+
+
+# --- folders
+
+
+def test_what_ships_has_no_finding_at_all():
+    assert check_library(open_library()) == []
+
+
+@pytest.mark.parametrize("overlay", overlays())
+def test_what_ships_as_an_overlay_has_no_error(overlay):
+    assert [f for f in check_library(open_library(overlay)) if f.level == "error"] == []
+
+
+def test_a_users_file_wins_and_the_rest_is_ours(tmp_path):
+    (tmp_path / "constitutions").mkdir()
+    file = tmp_path / "constitutions/self_align.yaml"
+    file.write_text("name: self_align\nprinciples:\n- {name: kind, text: Be kind.}\n")
+    library = open_library(directory=tmp_path)
+    assert library.constitution("self_align").names == ("kind",)
+    assert library.find("constitutions/self_align.yaml") == file
+    assert len(library.seed_tasks()) == 175
+
+
+def test_folders_are_searched_in_the_order_user_overlay_shipped(tmp_path):
+    for folder, names in {"user": "a", "overlay": "ab", "shipped": "abc"}.items():
+        for name in names:
+            path = tmp_path / folder / "prompts/r" / f"{name}.md"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"---\nname: r/{name}\npaper: ours\ngaps: []\n---\n{folder}")
+    library = Library(tuple(tmp_path / f for f in ("user", "overlay", "shipped")))
+    assert [library.prompt(f"r/{n}").text for n in "abc"] == ["user", "overlay", "shipped"]
+    assert library.names("prompts") == ["r/a", "r/b", "r/c"]
+
+
+def test_a_missing_file_is_answered_with_those_there_are():
+    with pytest.raises(LibraryError, match=r"no constitutions/wit\.yaml in .*self_align\.yaml"):
+        open_library().constitution("wit")
+
+
+def test_a_prompt_that_calls_itself_otherwise_is_refused(mine):
+    edit(mine / "prompts/chat/standard.md", "name: chat/standard", "name: chat/concise")
+    with pytest.raises(PromptError, match="make `name:` agree"):
+        open_library(directory=mine).chat_prompt("chat/standard")
+
+
+def test_folders_that_are_no_library_are_refused(tmp_path):
+    with pytest.raises(LibraryError, match="no library folder at"):
+        open_library(directory=tmp_path / "none")
+    with pytest.raises(LibraryError, match="is not a library: it has none of"):
+        open_library(directory=tmp_path)
+    with pytest.raises(LibraryError, match="no shipped library 'atlantis'"):
+        open_library("atlantis")
+
+
+# --- what ships, by the paper's counts (method.md E5)
+
+
+def test_the_seeds_are_as_many_as_the_papers():
+    tasks = open_library().seed_tasks()
+    assert len(tasks) == 175
+    assert sum(task.is_classification for task in tasks) == 26
+    assert sum(not task.input for task in tasks) == 50
+    assert len(open_library().question_types()) == 20
+
+
+def test_identity_expands_to_the_papers_910_pairs_with_names_filled_in():
+    pairs = open_library().identity("Calf", "the Meadow team")
+    assert len(pairs) == len(set(pairs)) == 910
+    assert not any("$" in text for pair in pairs for text in pair)
+    assert any("Calf" in pair.answer and "the Meadow team" in pair.answer for pair in pairs)
+
+
+def test_a_name_that_looks_like_a_gap_is_not_filled_again():
+    pairs = open_library().identity("${maker}", "M")
+    assert any("${maker}" in pair.answer for pair in pairs)
+
+
+# --- check
+
+Slip = Callable[[Path], None]
+SLIPS: dict[str, tuple[str, Slip, str, str]] = {
+    "a principle given twice": (
+        "error",
+        lambda d: edit(
+            d / "constitutions/self_align.yaml",
+            "name: self_align\nprinciples:\n",
+            "name: self_align\nprinciples:\n"
+            "  - {name: one, text: Be kind.}\n  - {name: two, text: be  KIND}\n",
+        ),
+        "principles",
+        "two principles say the same",
+    ),
+    "an empty principle": (
+        "error",
+        lambda d: edit(
+            d / "constitutions/self_align.yaml",
+            "name: self_align\nprinciples:\n",
+            "name: self_align\nprinciples:\n  - {name: one, text: ' '}\n",
+        ),
+        "principles.0.text",
+        "is empty; write it",
+    ),
+    "a rule nobody has": (
+        "error",
+        lambda d: edit(d / "exemplars/self_align.yaml", "cites: [ethical,", "cites: [ethicla,"),
+        "1.cites",
+        "cites ethicla, which constitution 'self_align' does not have",
+    ),
+    "a rule never shown": (
+        "warning",
+        lambda d: edit(
+            d / "exemplars/self_align.yaml", "[informative, knowledge recitation]", "[informative]"
+        ),
+        "",
+        "no exemplar demonstrates knowledge recitation; ",
+    ),
+    "thoughts that name other rules than cites": (
+        "error",
+        lambda d: edit(d / "exemplars/self_align.yaml", "${rules}", "candor (7)"),
+        "1.turns.0.thoughts",
+        "do not name the rules of `cites:`",
+    ),
+    "an unknown gap in an exemplar": (
+        "error",
+        lambda d: edit(d / "exemplars/self_align.yaml", "${rules}", "${rules} ${wit}"),
+        "",
+        "the gap ${wit} is not known",
+    ),
+    "exemplars without a constitution": (
+        "error",
+        lambda d: shutil.copy(d / "exemplars/self_align.yaml", d / "exemplars/other.yaml"),
+        "",
+        "no constitutions/other.yaml",
+    ),
+    "a prompt with another gap": (
+        "error",
+        lambda d: edit(
+            d / "prompts/self_align/topics.md",
+            "gaps: [question_type, topics]",
+            "gaps: [question_type]",
+        ),
+        "gaps",
+        "declares gaps ['question_type']",
+    ),
+    "gaps the stage does not fill": (
+        "error",
+        lambda d: (d / "prompts/self_align/topics.md").write_text(
+            "---\nname: self_align/topics\npaper: ours\ngaps: [kind]\n---\n${kind}\n1."
+        ),
+        "gaps",
+        "fills ['question_type', 'topics'], and the prompt asks for ['kind']",
+    ),
+    "a chat without headers": (
+        "error",
+        lambda d: edit(d / "prompts/chat/standard.md", 'user: "### User"\n', ""),
+        "user",
+        "is no conversation",
+    ),
+    "an empty seed file": (
+        "error",
+        lambda d: (d / "seeds/tasks.jsonl").write_text("\n"),
+        "",
+        "is empty; write at least one seed task",
+    ),
+    "a seed that is not JSON": (
+        "error",
+        lambda d: edit(d / "seeds/tasks.jsonl", "{", "{{"),
+        "line 1",
+        "line 1: this is not JSON",
+    ),
+    "a seed without an instruction": (
+        "error",
+        lambda d: (d / "seeds/tasks.jsonl").write_text('{"instruction": " "}\n'),
+        "task 1",
+        "task 1 has no instruction",
+    ),
+    "the same seed twice": (
+        "warning",
+        lambda d: (d / "seeds/tasks.jsonl").write_text('{"instruction": "Sing."}\n' * 2),
+        "",
+        "two seed tasks are the same",
+    ),
+    "a type given twice": (
+        "error",
+        lambda d: (d / "seeds/question_types.yaml").write_text(
+            "- {type: A, topic: T, question: q}\n- {type: a, topic: U, question: r}\n"
+        ),
+        "type",
+        "stands there twice",
+    ),
+    "broken YAML": (
+        "error",
+        lambda d: (d / "seeds/question_types.yaml").write_text("- type: a\n  topic: [b\n"),
+        "line 3",
+        "line 3: this is not YAML",
+    ),
+    "a family without subjects": (
+        "error",
+        lambda d: (d / "seeds/identity.yaml").write_text(
+            "families:\n- questions: ['Are you ${subject}?']\n  answers: [No.]\n"
+        ),
+        "subjects",
+        "family 1 speaks of ${subject} but lists no `subjects:`",
+    ),
+    "a file nobody reads": (
+        "warning",
+        lambda d: (d / "seeds/task.jsonl").write_text("{}"),
+        "",
+        "nothing reads this file",
+    ),
+    "an unreadable file": (
+        "error",
+        lambda d: (d / "seeds/tasks.jsonl").write_bytes(b"\xff\xfe"),
+        "",
+        "is not UTF-8",
+    ),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_each_slip_is_found_and_named(mine, slip):
+    level, make, field, said = SLIPS[slip]
+    make(mine)
+    found = findings(mine, level)
+    assert [f for f in found if f.field == field and said in f.message], found
+    assert all(str(mine) in f.file for f in found)
+
+
+def test_an_untouched_copy_has_no_finding(mine):
+    assert check_library(open_library(directory=mine)) == []
+
+
+def test_every_prompt_a_stage_needs_must_be_there(mine):
+    (mine / "prompts/self_align/topics.md").unlink()
+    found = check_library(Library((mine,)))
+    assert [(f.level, f.file) for f in found] == [("error", "prompts/self_align/topics.md")]
+    for name in GAPS:
+        assert f"prompts/{name}.md" in open_library().files()
+
+
+def test_a_prompt_longer_than_the_context_is_an_error_and_a_tight_one_a_warning():
+    library = open_library()
+    (alone,) = check_library(library, window=ScriptedLM(context_length=100))
+    assert (alone.level, alone.field) == ("error", "text")
+    assert "of the model's 100 tokens" in alone.message
+    tokens = int(alone.message.split(" take ")[1].split()[0])
+    (tight,) = check_library(library, window=ScriptedLM(context_length=tokens + 255))
+    assert tight.level == "warning"
+    assert check_library(library, window=ScriptedLM(context_length=tokens + 256)) == []
+
+
+def test_a_new_constitution_under_our_exemplars_is_told_what_to_add(tmp_path):
+    (tmp_path / "constitutions").mkdir()
+    (tmp_path / "constitutions/self_align.yaml").write_text(
+        "name: self_align\nprinciples:\n- {name: kind, text: Be kind.}\n"
+    )
+    found = check_library(open_library(directory=tmp_path))
+    assert found
+    assert all("does not have; it has kind" in f.message for f in found if f.level == "error")
+
+
+# --- count
+
+
+def test_the_ledger_stays_under_the_papers_limit_by_the_papers_accounting():
+    rows = {row.kind: row for row in count_library(open_library())}
+    assert [rows[k].count for k in ("seed tasks", "question types", "principles", "exemplars")] == [
+        175,
+        20,
+        16,
+        5,
+    ]
+    assert rows["total"].count == 216 < PAPER_LIMIT
+    assert not rows["prompt texts"].counted
+    counted = [r for r in rows.values() if r.counted and r.kind != "total"]
+    assert rows["total"].text_lines == sum(r.text_lines for r in counted)
+
+
+def test_the_comparison_says_which_numbers_are_verified():
+    verified = {s.name: s.annotations for s in SYSTEMS if s.verified}
+    assert verified["Alpaca"] == "52K"
+    assert "Koala" not in verified
+
+
+def test_counting_a_broken_library_is_a_sentence(mine):
+    (mine / "seeds/tasks.jsonl").write_text("")
+    with pytest.raises(SelfAlignError, match="is empty"):
+        count_library(open_library(directory=mine))
+
+
+# --- diff
+
+
+def test_equal_libraries_do_not_differ(mine):
+    assert diff_libraries(open_library(), open_library(directory=mine)) == []
+
+
+def test_an_edited_principle_is_named_with_the_stages_it_renames(mine):
+    edit(mine / "constitutions/self_align.yaml", "The assistant does no harm", "It does no harm")
+    (change,) = diff_libraries(open_library(), open_library(directory=mine))
+    assert (change.file, change.item, change.how) == (
+        "constitutions/self_align.yaml",
+        "principle ethical",
+        "edited",
+    )
+    assert change.stages[0] == "self_align.stage2"
+    assert not any(stage.startswith("self_align.stage1") for stage in change.stages)
+
+
+def test_a_comment_is_no_change(mine):
+    edit(mine / "constitutions/self_align.yaml", "name: self_align", "# mine\nname: self_align")
+    assert diff_libraries(open_library(), open_library(directory=mine)) == []
+
+
+def test_added_removed_and_reordered_things_are_told_apart(mine):
+    path = mine / "seeds/question_types.yaml"
+    path.write_text("- {type: A, topic: T, question: q}\n- {type: B, topic: T, question: q}\n")
+    other = mine.parent / "other"
+    shutil.copytree(mine, other)
+    (other / "seeds/question_types.yaml").write_text(
+        "- {type: C, topic: T, question: q}\n- {type: B, topic: T, question: q}\n"
+        "- {type: A, topic: T, question: q}\n"
+    )
+    changes = diff_libraries(open_library(directory=mine), open_library(directory=other))
+    assert [(c.item, c.how) for c in changes] == [("type C", "added"), ("order", "reordered")]
+    back = diff_libraries(open_library(directory=other), open_library(directory=mine))
+    assert [(c.item, c.how) for c in back] == [("type C", "removed"), ("order", "reordered")]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("prompts/self_align/verbose.md", "made by", "built by", [("text", "edited")]),
+        ("prompts/chat/concise.md", "paper: ", "paper: our ", [("header", "edited")]),
+        (
+            "exemplars/self_align.yaml",
+            "subject: a thing",
+            "subject: something",
+            [
+                ("exemplar a thing known to every encyclopaedia", "removed"),
+                ("exemplar something known to every encyclopaedia", "added"),
+            ],
+        ),
+        ("seeds/tasks.jsonl", '"is_classification": false', '"is_classification": true', None),
+        ("seeds/identity.yaml", "Who are you?", "Who might you be?", None),
+    ],
+)
+def test_every_kind_of_file_can_be_compared(mine, file, old, new, expected):
+    edit(mine / file, old, new)
+    changes = diff_libraries(open_library(), open_library(directory=mine))
+    assert changes
+    assert all((c.file, c.stages) == (file, renamed_by(file)) for c in changes)
+    assert expected is None or [(c.item, c.how) for c in changes] == expected
+
+
+def test_every_shipped_prompt_and_seed_says_which_stages_read_it():
+    unread = [f for f in open_library().files() if not renamed_by(f)]
+    assert unread == ["prompts/chat/multilingual.md", "prompts/chat/verbose.md"]
