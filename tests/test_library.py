@@ -301,7 +301,7 @@ def test_the_humans_whole_contribution_is_216_annotations_where_the_paper_allows
 
 
 def test_salmon_needs_six_exemplars_and_thirty_one_principles():
-    """The paper counts the rules of v2 and those of RL; judges, interventions and sets are extra."""
+    """The paper counts the rules of v2 and those of RL, not the judges or the control sets."""
     rules, clauses = LIBRARY.constitution("self_align_v2"), LIBRARY.constitution("salmon_rl")
     assert len(LIBRARY.exemplars("self_align_v2")) == 6
     assert len(rules.principles) + len(clauses.principles) == 31
