@@ -4,7 +4,7 @@ Located  --tokenizer, weights, adapter-->  (model, tokenizer), ready to run
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, cast
 
 from transformers import (
@@ -64,7 +64,7 @@ def _tokenizer_source(located: Located) -> str:
 
 
 @contextlib.contextmanager
-def _no_bars() -> Iterator[None]:
+def _no_bars() -> Generator[None]:
     """Keep transformers' progress bars for shards out of a run's own progress."""
     shown = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()
@@ -76,7 +76,7 @@ def _no_bars() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(located: Located) -> Iterator[None]:
+def _explained(located: Located) -> Generator[None]:
     """Turn what transformers says about unreadable files into a sentence of ours."""
     try:
         yield

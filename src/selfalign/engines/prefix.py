@@ -6,6 +6,7 @@ The tree is cut at token level (a text boundary need not be a token boundary). A
 several prompts share becomes a node when computing it once saves at least `MIN_SAVED` tokens.
 """
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def plan_sharing(prompts: Sequence[Sequence[int]], min_saved: int = MIN_SAVED) -
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
     common = [
         min(common_prefix_length(prompts[a], prompts[b]), len(prompts[a]) - 1, len(prompts[b]) - 1)
-        for a, b in zip(order, order[1:], strict=False)
+        for a, b in itertools.pairwise(order)
     ]
     plan = Sharings(order, [None] * len(prompts))
     # Each task: prompts order[low:high], known to share `parent` up to its end.
@@ -86,7 +87,7 @@ def plan_sharing(prompts: Sequence[Sequence[int]], min_saved: int = MIN_SAVED) -
         # Where neighbours share no more than the whole group does, the group falls apart.
         edges = [k + 1 for k in range(low, high - 1) if common[k] <= length]
         bounds = [low, *edges, high]
-        tasks += [(a, b, node) for a, b in zip(bounds, bounds[1:], strict=False) if b - a > 1]
+        tasks += [(a, b, node) for a, b in itertools.pairwise(bounds) if b - a > 1]
     return plan
 
 

@@ -82,7 +82,7 @@ def first_stop(text: str, stop: tuple[str, ...]) -> int | None:
 
 
 def trim_dangling_stop(text: str, stop: tuple[str, ...]) -> str:
-    """Cut an unfinished stop string off the end of a text that ended without one.
+    r"""Cut an unfinished stop string off the end of a text that ended without one.
 
     Only a piece that shows a mark (such as the "\\n\\n##" of "\\n\\n### User") at the beginning of
     a line is taken for one; a text that merely ends in a letter of a stop string is left alone.

@@ -1,6 +1,6 @@
 """What a training did, for people: training.json and the adapter's card.
 
-    split, loss curve, losses on held-out examples  ->  TrainingReport  ->  training.json, README.md
+split, loss curve, losses on held-out examples  ->  TrainingReport  ->  training.json, README.md
 """
 
 from pathlib import Path

@@ -15,7 +15,8 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -89,9 +90,10 @@ class TrlSupervisedTrainer:
         if obstacle is not None:
             logger.warning("examples are trained one per pass: %s", obstacle)
         at_once = 1 if obstacle else self._at_once(data, recipe)
-        with _no_telemetry(), _explained(recipe, model):
-            trainer = self._trainer(model, tokenizer, data, recipe, folder, at_once)
-        report = self._train(trainer, data, recipe, folder / _CHECKPOINTS, at_once)
+        with _quiet():
+            with _explained(recipe, model):
+                trainer = self._trainer(model, tokenizer, data, recipe, folder, at_once)
+            report = self._train(trainer, data, recipe, folder / _CHECKPOINTS, at_once)
         report = report.model_copy(update={"base": _base_name(base, located)})
         partial = folder / f"{_WEIGHTS}.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -255,18 +257,20 @@ def _save(
 
 
 @contextlib.contextmanager
-def _no_telemetry() -> Iterator[None]:
-    """Keep TRL from reporting to the Hub that a training begins."""
+def _quiet() -> Generator[None]:
+    """Keep TRL from reporting to the Hub, and its use of an old option's name from the reader."""
     before = hub_constants.HF_HUB_DISABLE_TELEMETRY
     hub_constants.HF_HUB_DISABLE_TELEMETRY = True
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
+            yield
     finally:
         hub_constants.HF_HUB_DISABLE_TELEMETRY = before
 
 
 @contextlib.contextmanager
-def _explained(recipe: FineTuning, model: PreTrainedModel) -> Iterator[None]:
+def _explained(recipe: FineTuning, model: PreTrainedModel) -> Generator[None]:
     """Turn PEFT's complaint about unknown targets into a sentence of ours."""
     try:
         yield

@@ -1,6 +1,6 @@
 """One optimiser step and what happens between two: our loss in TRL's trainer, saving, telling.
 
-    flattened batch --model--> logits of the trained tokens --cross entropy--> sum / tokens of step
+flattened batch --model--> logits of the trained tokens --cross entropy--> sum / tokens of step
 """
 
 import time
@@ -90,14 +90,22 @@ class StepWatch(TrainerCallback):
         self._first = 0
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        self,
+        args: TrainingArguments,  # noqa: ARG002  transformers' signature
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **_: object,
     ) -> None:
         """Start the clock, at the step a resumed training starts from."""
         self._began = self._saved = time.monotonic()
         self._first = state.global_step
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        self,
+        args: TrainingArguments,  # noqa: ARG002  transformers' signature
+        state: TrainerState,
+        control: TrainerControl,
+        **_: object,
     ) -> None:
         """Ask for a checkpoint if it is time, and tell."""
         now = time.monotonic()

@@ -1,0 +1,87 @@
+"""Packed examples do not see each other, and a batch stays what it is without packing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
+
+from selfalign.trainers import packing
+from selfalign.trainers.packing import (
+    IGNORED,
+    flatten,
+    isolates,
+    micro_batch,
+    segment_attention,
+)
+
+LENGTHS = (5, 1, 17, 3, 40)
+
+
+def rows(size: int) -> list[dict[str, list[int]]]:
+    torch.manual_seed(0)
+    ids = [torch.randint(0, size, (n,)).tolist() for n in LENGTHS]
+    return [{"input_ids": row, "labels": row} for row in ids]
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma", "mistral", "gpt_neox"])
+def test_packed_logits_are_the_logits_of_each_example_alone(
+    make_tiny_model: Callable[..., Path], tmp_path: Path, kind: str
+) -> None:
+    window = {"sliding_window": 11} if kind == "mistral" else {}
+    model = AutoModelForCausalLM.from_pretrained(make_tiny_model(tmp_path, kind=kind, **window))
+    examples = rows(300)
+    with torch.no_grad():
+        alone = [model(torch.tensor([e["input_ids"]]), use_cache=False).logits[0] for e in examples]
+        assert isolates(model) is None
+        batch = flatten(examples)
+        batch.pop("labels")
+        packed = model(**batch, use_cache=False).logits[0]
+    torch.testing.assert_close(packed, torch.cat(alone), atol=1e-4, rtol=0)
+
+
+def test_without_the_lengths_the_examples_would_contaminate_each_other(tiny_model: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    assert isolates(model) is None
+    batch = flatten(rows(300))
+    batch.pop("labels")
+    with torch.no_grad():
+        apart = model(**batch, use_cache=False).logits[0]
+        batch.pop("segments")
+        mixed = model(**batch, use_cache=False).logits[0]
+    assert float((apart - mixed).abs().max()) > 0.1
+
+
+def test_a_model_that_mixes_packed_examples_is_noticed_and_left_as_it_was(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mixing(*args: object, segments: object = None, **options: object) -> object:
+        return segment_attention(*args, **options)
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    own = model.config._attn_implementation
+    monkeypatch.setattr(packing, "segment_attention", mixing)
+    assert "differ" in (isolates(model) or "")
+    assert model.config._attn_implementation == own
+
+
+def test_flattening_never_trains_the_first_token_of_an_example() -> None:
+    batch = flatten(
+        [{"input_ids": [1, 2, 3], "labels": [1, 2, 3]}, {"input_ids": [4, 5], "labels": [-100, 5]}]
+    )
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5]]
+    assert batch["labels"].tolist() == [[IGNORED, 2, 3, IGNORED, 5]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1]]
+    assert batch["segments"].tolist() == [3, 2]
+
+
+@given(st.integers(1, 1000), st.floats(1, 5000), st.integers(1, 20_000))
+def test_a_micro_batch_divides_the_batch_and_fits_the_budget(
+    batch: int, mean: float, budget: int
+) -> None:
+    found = micro_batch(batch, mean, budget)
+    assert batch % found == 0
+    assert found == 1 or found * mean <= budget
