@@ -23,7 +23,7 @@ class Echo(Stage[Instruction, Instruction]):
     config: Config = field(default_factory=Config)
     names: tuple[str, ...] = ("a", "b")
     limits: dict[str, int] = field(default_factory=dict)
-    first: Record = Instruction(text="first", origin="user")
+    first: Record = field(default_factory=lambda: Instruction(text="first", origin="user"))
     seed: int = 0
     exact: bool = False
     machine: object = field(default=None, compare=False)
