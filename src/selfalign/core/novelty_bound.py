@@ -9,12 +9,32 @@ F1 grows by a factor of about 1 + 1/l per common word, far above rounding, so on
 says it all.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 DropAt = Literal["ge", "gt"]
 
 _REMEMBERED = 1 << 16
 """Ours: at most this many (m, n) are remembered, some 10 MB; the rest is computed again."""
+LONG = 1_023
+"""Ours: texts of at least this many words share one column of `Spare`; speed only."""
+CHARGES = 16
+"""Ours: bits of a signature that carry the length."""
+_ANY = 127
+"""A bound that no count reaches, or that no longer helps."""
+
+
+class Spare(NamedTuple):
+    """How many words may go unmatched between a text of m words and one of n = 0, 1, ... LONG."""
+
+    mine: npt.NDArray[np.int8]
+    """Words of the first text that may be missing in the second; -1 when no overlap is enough."""
+    theirs: npt.NDArray[np.int8]
+    """Words of the second text that may be missing in the first."""
+    charged: int
+    """The largest of `mine` plus `Bound.charge` of the length: both in one comparison."""
 
 
 def rouge_l_f1(common: int, m: int, n: int) -> float:
@@ -37,6 +57,7 @@ class Bound:
         self.drop_at: DropAt = drop_at
         self._need: dict[tuple[int, int], int] = {}
         self._prefix: dict[int, int] = {}
+        self._spare: dict[int, Spare] = {}
 
     def too_alike(self, score: float) -> bool:
         """Say whether a text with this score is dropped."""
@@ -72,3 +93,29 @@ class Bound:
             if len(self._prefix) < _REMEMBERED:
                 self._prefix[m] = prefix
         return prefix
+
+    def charge(self, n: int) -> int:
+        """Return how many missing words a partner's length is worth: longer ones allow fewer."""
+        return min(CHARGES, int(self.threshold * n / 2))
+
+    def spare(self, m: int) -> Spare:
+        """Return the missing words allowed against every other length, as far as they help.
+
+        The last column stands for all n >= LONG and allows as much as any of them.
+        """
+        spare = self._spare.get(m)
+        if spare is None:
+            mine = np.full(LONG + 1, -1, np.int8)
+            theirs = np.full(LONG + 1, _ANY, np.int8)
+            most = self.prefix(m) - 1
+            longest = int(m * (2 - self.threshold) / self.threshold) + 1
+            for n in range(1, min(LONG, longest + 1)):
+                mine[n] = min(_ANY, m - self.need(m, n), most)
+                theirs[n] = max(-1, min(_ANY, n - self.need(m, n)))
+            if longest >= LONG:
+                mine[LONG] = min(_ANY, most)
+            charges = [self.charge(n) for n in range(LONG + 1)]
+            spare = Spare(mine, theirs, int((mine + np.array(charges))[mine >= 0].max(initial=-1)))
+            if len(self._spare) < LONG:
+                self._spare[m] = spare
+        return spare

@@ -14,14 +14,14 @@ Memory per kept text of ten words: about 0.4 kB here (texts as strings of one ch
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from rapidfuzz import process
 from rapidfuzz.distance import LCSseq
 
-from selfalign.core.novelty_bound import Bound, rouge_l_f1
+from selfalign.core.novelty_bound import CHARGES, LONG, Bound, rouge_l_f1
 from selfalign.core.novelty_tokens import Vocabulary
 
 _FIRST_FREEZE = 256
@@ -30,6 +30,10 @@ _NEXT_FREEZE = 8
 _FEW = 24
 """Ours: this many candidates are compared one by one, more go through signatures first."""
 _LARGEST_CHARACTER = 0x10FFFF
+_LANES = 4
+_BITS = 64 - CHARGES
+_WORD_BITS = (1 << _BITS) - 1
+_LENGTH_BITS = (1 << 64) - 1 - _WORD_BITS
 _BLOCK = 16_384
 """Ours: kept texts compared per call when the nearest one is asked for; bounds its memory."""
 
@@ -90,6 +94,24 @@ class RarityOrder:
             self.ranks.extend(range(-len(self.ranks) - 1, -size - 1, -1))
 
 
+class _Probe(NamedTuple):
+    """A text as the index sees it."""
+
+    text: Encoded
+    rare: list[int]
+    """The elements it is listed and looked up under, rarest first."""
+    signature: int
+    """One of 4 x 48 bits per element: every bit another text lacks is an element it lacks."""
+
+
+class _Postings(NamedTuple):
+    """The kept texts listed under one element."""
+
+    numbers: "array[int]"
+    absent: "array[int]"
+    """For each, 48 bits it lacks after folding its lanes, and its length as up to 16 set bits."""
+
+
 class PythonIndex:
     """The index in Python, numpy and rapidfuzz."""
 
@@ -98,8 +120,10 @@ class PythonIndex:
         self._vocabulary = vocabulary
         self._order = RarityOrder()
         self._texts: list[Encoded] = []
-        self._absent = np.zeros(1024, np.uint64)
-        self._postings: dict[int, array[int]] = {}
+        self._bits: list[int] = []
+        self._signatures = np.zeros((1024, _LANES), np.uint64)
+        self._lengths = np.zeros(1024, np.int16)
+        self._postings: dict[int, _Postings] = {}
 
     def __len__(self) -> int:
         """How many texts are kept."""
@@ -109,7 +133,7 @@ class PythonIndex:
         """Keep these texts without comparing them with anything."""
         self._refreeze(texts)
         for tokens in texts:
-            self._insert(tokens, self._elements(tokens))
+            self._insert(self._probe(tokens))
 
     def admit(self, texts: Sequence[list[int]]) -> list[bool]:
         """Keep each text that no kept text is too alike to, in order; say which."""
@@ -134,35 +158,36 @@ class PythonIndex:
         return (list(map(ord, t)) if isinstance(t, str) else t for t in self._texts)
 
     def _admit(self, tokens: list[int]) -> bool:
-        elements = self._elements(tokens)
-        if self._holds_alike(tokens, elements):
+        probe = self._probe(tokens)
+        if self._holds_alike(probe):
             return False
-        self._insert(tokens, elements)
+        self._insert(probe)
         return True
 
-    def _elements(self, tokens: list[int]) -> list[int]:
+    def _probe(self, tokens: list[int]) -> _Probe:
         elements = self._vocabulary.elements(tokens)
-        self._order.extend(len(self._vocabulary))
-        return elements
-
-    def _lookup(self, elements: list[int]) -> list[int]:
-        """Return the elements this text is listed and looked up under, rarest first."""
+        if len(self._bits) < len(self._vocabulary):
+            self._order.extend(len(self._vocabulary))
+            self._bits.extend(map(_bit, range(len(self._bits), len(self._vocabulary))))
         rarest_first = sorted(elements, key=self._order.ranks.__getitem__)
-        return rarest_first[: self._bound.prefix(len(elements))]
+        signature = self._signature(elements)
+        return _Probe(_encode(tokens), rarest_first[: self._bound.prefix(len(tokens))], signature)
 
-    def _holds_alike(self, tokens: list[int], elements: list[int]) -> bool:
+    def _signature(self, elements: list[int]) -> int:
+        signature, bits = 0, self._bits
+        for element in elements:
+            signature |= bits[element]
+        return signature
+
+    def _holds_alike(self, probe: _Probe) -> bool:
         postings = self._postings
-        found = [postings[element] for element in self._lookup(elements) if element in postings]
-        if sum(map(len, found)) <= _FEW:
-            candidates = set[int]().union(*found)
+        found = [postings[element] for element in probe.rare if element in postings]
+        if sum(len(listed.numbers) for listed in found) <= _FEW:
+            candidates = set[int]().union(*(listed.numbers for listed in found))
         else:
-            numbers = np.frombuffer(b"".join(found), np.int32)
-            missing = np.bitwise_count(self._absent[numbers] & np.uint64(_signature(elements)))
-            most = self._bound.prefix(len(elements)) - 1
-            candidates = set(numbers[missing <= most].tolist())
-        if not candidates:
-            return False
-        text, m, need = _encode(tokens), len(tokens), self._bound.need
+            candidates = set(self._plausible(found, probe))
+        text, need = probe.text, self._bound.need
+        m = len(text)
         for number in candidates:
             kept = self._texts[number]
             least = need(m, len(kept))
@@ -170,14 +195,40 @@ class PythonIndex:
                 return True
         return False
 
-    def _insert(self, tokens: list[int], elements: list[int]) -> None:
+    def _plausible(self, found: Sequence[_Postings], probe: _Probe) -> list[int]:
+        """Return the numbers whose signatures leave room for enough common words."""
+        spare = self._bound.spare(len(probe.text))
+        absent = np.frombuffer(b"".join([listed.absent for listed in found]), np.uint64)
+        missing = np.bitwise_count(absent & np.uint64(_fold(probe.signature) | _LENGTH_BITS))
+        passed = (missing <= spare.charged).nonzero()[0]
+        numbers = np.frombuffer(b"".join([listed.numbers for listed in found]), np.int32)[passed]
+        if len(numbers) <= _FEW:
+            return numbers.tolist()
+        lengths, theirs = self._lengths[numbers], self._signatures[numbers]
+        mine = _lanes(probe.signature)
+        passed = np.bitwise_count(mine & ~theirs).sum(axis=1) <= spare.mine[lengths]
+        passed &= np.bitwise_count(theirs & ~mine).sum(axis=1) <= spare.theirs[lengths]
+        return numbers[passed].tolist()
+
+    def _insert(self, probe: _Probe) -> None:
         number = len(self._texts)
-        if number == len(self._absent):
-            self._absent = np.concatenate([self._absent, np.zeros_like(self._absent)])
-        self._absent[number] = ~np.uint64(_signature(elements))
-        self._texts.append(_encode(tokens))
-        for element in self._lookup(elements):
-            self._postings.setdefault(element, array("i")).append(number)
+        if number == len(self._lengths):
+            self._signatures = np.concatenate([self._signatures, np.zeros_like(self._signatures)])
+            self._lengths = np.concatenate([self._lengths, np.zeros_like(self._lengths)])
+        self._signatures[number] = _lanes(probe.signature)
+        self._lengths[number] = min(LONG, len(probe.text))
+        self._texts.append(probe.text)
+        self._list(number, probe)
+
+    def _list(self, number: int, probe: _Probe) -> None:
+        length = (1 << self._bound.charge(len(probe.text))) - 1
+        absent = ~_fold(probe.signature) & _WORD_BITS | length << _BITS
+        for element in probe.rare:
+            listed = self._postings.get(element)
+            if listed is None:
+                listed = self._postings[element] = _Postings(array("i"), array("Q"))
+            listed.numbers.append(number)
+            listed.absent.append(absent)
 
     def _refreeze(self, coming: Sequence[list[int]]) -> None:
         size = len(self) + len(coming)
@@ -189,16 +240,22 @@ class PythonIndex:
         self._order.freeze(counts, size)
         self._postings.clear()
         for number, tokens in enumerate(self.kept()):
-            for element in self._lookup(self._elements(tokens)):
-                self._postings.setdefault(element, array("i")).append(number)
+            self._list(number, self._probe(tokens))
 
 
-def _signature(elements: list[int]) -> int:
-    """Fold a set of elements into 64 bits; every bit a text lacks is an element it lacks."""
-    signature = 0
-    for element in elements:
-        signature |= 1 << ((element * 0x9E3779B1 >> 16) & 63)
-    return signature
+def _bit(element: int) -> int:
+    """Return the bit of a signature that stands for an element."""
+    spread = element * 0x9E3779B97F4A7C15 >> 20
+    return 1 << (64 * (spread % _LANES) + (spread >> 12) % _BITS)
+
+
+def _fold(signature: int) -> int:
+    """Lay the lanes of a signature on top of each other."""
+    return (signature | signature >> 64 | signature >> 128 | signature >> 192) & _WORD_BITS
+
+
+def _lanes(signature: int) -> npt.NDArray[np.uint64]:
+    return np.frombuffer(signature.to_bytes(8 * _LANES, "little"), np.uint64)
 
 
 def _encode(tokens: list[int]) -> Encoded:

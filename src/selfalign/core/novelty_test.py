@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 
+from selfalign.core import novelty_bound, novelty_index
 from selfalign.core.novelty import (
     NoveltyFilter,
     NoveltySettings,
@@ -100,6 +101,28 @@ def test_many_candidates_and_a_reordered_index_change_no_decision(drop_at: DropA
     expected = reference_decisions(texts, 0.7, drop_at)
     assert NoveltyFilter(tokenizer="rouge", drop_at=drop_at).admit_all(texts) == expected
     assert one_by_one(texts, tokenizer="rouge", drop_at=drop_at) == expected
+
+
+@BOTH_RULES
+@pytest.mark.parametrize("long", [20, 1023])
+@pytest.mark.parametrize("few", [2, 24])
+def test_long_texts_among_many_candidates_are_decided_as_the_reference_does(
+    long: int, few: int, drop_at: DropAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(novelty_bound, "LONG", long)
+    monkeypatch.setattr(novelty_index, "LONG", long)
+    monkeypatch.setattr(novelty_index, "_FEW", few)
+    rng = random.Random(1)
+    texts: list[str] = []
+    for _ in range(60):
+        text = [f"w{i}" for i in range(rng.randint(12, 70))]
+        for i in rng.sample(range(len(text)), int(len(text) * rng.uniform(0.1, 0.5))):
+            text[i] = f"n{rng.randrange(10**9)}"
+        texts.append(" ".join(text))
+    texts += ["b " * 40 + "a", "a"] * 3
+    expected = reference_decisions(texts, 0.7, drop_at)
+    assert one_by_one(texts, tokenizer="rouge", drop_at=drop_at) == expected
+    assert 3 < sum(expected) < len(texts) - 3
 
 
 def test_the_boundary_is_decided_by_the_floats_of_the_reference() -> None:
