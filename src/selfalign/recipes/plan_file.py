@@ -9,7 +9,7 @@ from a setting as exactly as one in the file.
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar, cast, get_args
 
 from pydantic import BaseModel
 
@@ -89,9 +89,17 @@ def refuse_unknown(
                 f"{where}: `{section}{key}` is no setting; {meant}{place} {', '.join(known)}.",
                 field=f"{section}{key}",
             )
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(value, dict):
+        inner = _section(field.annotation)
+        if inner is not None and isinstance(value, dict):
             refuse_unknown(cast("Values", value), inner, where, f"{section}{key}.")
+
+
+def _section(annotation: object) -> type[BaseModel] | None:
+    """Return the settings a field holds, also where it may hold none instead."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
 
 
 def _mapping(value: object, path: Path) -> Values:

@@ -1,0 +1,58 @@
+"""The verbs: what a person can ask for, by name."""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.main import get_command
+
+from selfalign.cli import ask, calf, doctor, library, run
+from selfalign.cli.outcome import catch_signals, exit_code_of, log_crashes
+
+QUIET_MACHINES = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Spinning threads starve each other when a machine is shared.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "0",
+}
+"""Set unless the reader has set them."""
+
+app = typer.Typer(
+    name="selfalign",
+    help="A base language model in, an aligned model out, from a page of principles.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("show")(run.show)
+app.command("report")(run.report)
+app.command("eval")(ask.evaluate)
+app.command("ask")(ask.ask)
+app.command("chat")(ask.chat)
+app.add_typer(library.app, name="library")
+app.add_typer(calf.app, name="calf")
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Be the `selfalign` command."""
+    for name, value in QUIET_MACHINES.items():
+        os.environ.setdefault(name, value)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    log_crashes()
+    catch_signals()
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    command = get_command(app)
+    return exit_code_of(lambda: command(args=list(arguments), prog_name="selfalign"), arguments)

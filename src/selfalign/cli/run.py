@@ -1,0 +1,136 @@
+"""`selfalign run|show|report`: make a run, look at it, write its page.
+
+PLAN key=value …  ->  one line per stage as it ends  ->  effect table, report, models
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selfalign.cli.outcome import CrashLog
+from selfalign.cli.tables import effect_table, funnel_table, models_table
+from selfalign.cli.terminal import progress_for, say, seconds_in_words, tell
+from selfalign.core.store import Run
+from selfalign.recipes.chapters import read_chapters
+from selfalign.recipes.evaluate import read_results
+from selfalign.recipes.everything import Order, begin, everything
+from selfalign.recipes.ingredients import Ingredients, open_ingredients
+from selfalign.recipes.machines import RealMachines
+from selfalign.recipes.plan import Plan, StageName, load_plan, plan_path
+from selfalign.recipes.preview import check_texts, preview
+from selfalign.recipes.stages import changed_code
+from selfalign.reports.page import write_report
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+LibraryOption = Annotated[
+    Path | None,
+    typer.Option("--library", metavar="DIR", help="Your texts; what the folder lacks is ours."),
+]
+
+
+def run(
+    plan: Annotated[
+        str,
+        typer.Argument(metavar="PLAN", help="A shipped plan (pocket, one_gpu, papers) or a file."),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE", help="Settings, such as stage3.fine_tuning.rank=8."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write; the default is runs/PLAN.")
+    ] = None,
+    library: LibraryOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Go on from stage 1 with at most so many instructions."),
+    ] = None,
+    until: Annotated[
+        StageName, typer.Option(help="Stop after this stage; the same command without it goes on.")
+    ] = "evaluation",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the first prompts and the counts; load nothing.")
+    ] = False,
+) -> None:
+    """Align a base model by a plan. Run it again, and it continues where it stopped."""
+    given = [*(overrides or []), *([f"limit={limit}"] if limit is not None else [])]
+    order = Order(
+        plan=plan, overrides=tuple(given), library=str(library.resolve()) if library else None
+    )
+    chosen = load_plan(plan, given)
+    kit = open_ingredients(chosen, library)
+    folder = out or Path("runs") / plan_path(plan).stem
+    if dry_run:
+        _show_preview(kit, folder)
+    else:
+        check_texts(kit)
+        _make(kit, folder, order, until)
+
+
+def show(folder: RunFolder) -> None:
+    """Say what a run holds: stages, models, effect."""
+    chapters = read_chapters(folder)
+    run = Run(folder)
+    say(f"{folder}: reached {chapters.reached}\n")
+    say(funnel_table(run.funnels()))
+    say("\n" + models_table(folder))
+    results = read_results(run)
+    if results:
+        say("\n" + effect_table(results))
+    for sentence in changed_code(run):
+        tell(f"note: {sentence}")
+
+
+def report(folder: RunFolder, library: LibraryOption = None) -> None:
+    """Write a run's report again and say where it is."""
+    say(f"report: {write_report(folder, library)}")
+
+
+def _make(kit: Ingredients, folder: Path, order: Order, until: StageName) -> None:
+    begin(folder, order, kit.plan)
+    CrashLog.folder = folder / "logs"
+    tell(f"writing to {folder}")
+    progress = progress_for(folder)
+    run = Run(folder, progress=progress)
+    machines = RealMachines(progress, kit.plan.batch_size)
+    for chapters in everything(kit, run, machines):
+        if chapters.reached == until:
+            break
+    seconds = sum(funnel.seconds for funnel in run.funnels())
+    say("\n" + models_table(folder))
+    results = read_results(run)
+    if results:
+        say("\n" + effect_table(results))
+    say(f"\nstages took {seconds_in_words(seconds)} in all, trainings not counted")
+    say(f"report: {write_report(folder, Path(order.library) if order.library else None)}")
+
+
+def _show_preview(kit: Ingredients, folder: Path) -> None:
+    say(f"nothing is loaded or written; a run would write to {folder}\n")
+    say(_as_yaml(kit.plan))
+    for part in preview(kit):
+        say(f"--- {part.stage}: {part.expected}")
+        for prompt in part.prompts:
+            say("\n".join(f"    {line}" for line in prompt.split("\n")))
+            say()
+
+
+def _as_yaml(plan: Plan) -> str:
+    said = plan.model_dump(mode="json", exclude_defaults=True)
+    return "the plan, but for defaults:\n" + "\n".join(
+        f"    {line}" for line in _lines_of(said, "")
+    )
+
+
+def _lines_of(values: dict[str, object], prefix: str) -> list[str]:
+    """Write settings the way the command line takes them."""
+    lines: list[str] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines += _lines_of(value, f"{prefix}{key}.")  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            lines.append(f"{prefix}{key}={value}")
+    return lines

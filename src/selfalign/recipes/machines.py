@@ -1,0 +1,203 @@
+"""The machines a recipe works with: engines and trainers, started when they are first needed.
+
+    name | Checkpoint  ->  LazyModel  ->  weights in memory, at the first text
+    examples           ->  LazyTrainer  ->  TRL in memory, at the first training
+
+A finished run names its stages by fingerprints alone, so running it again, or only looking at its
+plan, loads no weights and imports no GPU library.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from selfalign.core.funnel import Drops, Funnel
+from selfalign.core.progress import Progress, Silent
+from selfalign.core.protocols import (
+    Completion,
+    FineTuning,
+    LanguageModel,
+    Sampling,
+    SupervisedTrainer,
+)
+from selfalign.core.records import Checkpoint, TrainingExample
+from selfalign.core.weights import identify
+from selfalign.engines.open import open_model
+from selfalign.trainers.account import TrainingReport
+
+
+class Machines(Protocol):
+    """What a recipe needs to turn names into work; tests bring their own."""
+
+    @property
+    def trainer(self) -> SupervisedTrainer:
+        """What changes weights."""
+        ...
+
+    def identify(self, model: str) -> Checkpoint:
+        """Name a base model as a checkpoint."""
+        ...
+
+    def open(self, model: str | Checkpoint) -> LanguageModel:
+        """Return a model ready to generate."""
+        ...
+
+
+class RealMachines:
+    """The transformers engine and the TRL trainer, with one model in memory at a time."""
+
+    def __init__(self, progress: Progress | None = None, batch_size: int | None = None) -> None:
+        """Show training steps on `progress`; `batch_size` None: the engine decides."""
+        self._batch_size = batch_size
+        self._slot = Slot()
+        self.trainer: SupervisedTrainer = LazyTrainer(progress or Silent(), self._slot)
+
+    def identify(self, model: str) -> Checkpoint:
+        """Name a base model as a checkpoint; a Hub name without a revision is opened for it."""
+        return self._lazy(model).checkpoint
+
+    def open(self, model: str | Checkpoint) -> LanguageModel:
+        """Return a model whose weights load when they are needed."""
+        return self._lazy(model)
+
+    def _lazy(self, model: str | Checkpoint) -> "LazyModel":
+        return LazyModel(model, self._batch_size, self._slot)
+
+
+class Slot:
+    """Room for the weights of one model; who loads next takes the place of who was there."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._key: str | None = None
+        self._opened: LanguageModel | None = None
+
+    def open(self, model: str | Checkpoint, batch_size: int | None) -> LanguageModel:
+        """Return the model's engine, letting go of another model's first."""
+        key = model if isinstance(model, str) else model.fingerprint
+        if self._opened is None or key != self._key:
+            self.empty()
+            self._key, self._opened = key, open_model(model, batch_size=batch_size)
+        return self._opened
+
+    def empty(self) -> None:
+        """Let go of the weights, before a training needs the memory."""
+        self._key = self._opened = None
+
+
+class LazyModel:
+    """A `LanguageModel` whose weights are loaded when the first text is asked for."""
+
+    def __init__(
+        self, model: str | Checkpoint, batch_size: int | None = None, slot: Slot | None = None
+    ) -> None:
+        """Take the name.
+
+        Raises:
+            ModelError: there is no such model.
+        """
+        self._model, self._batch_size, self._slot = model, batch_size, slot or Slot()
+        self._named = model if isinstance(model, Checkpoint) else identify(model)
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The model as a checkpoint, for a training to start from."""
+        if self._named.revision or self._named.made_of:
+            return self._named
+        from selfalign.engines.hf import TransformersLM  # torch takes seconds; only Hub names
+        from selfalign.engines.loading import pinned_revision
+
+        opened = self._opened
+        pinned = pinned_revision(opened.model) if isinstance(opened, TransformersLM) else ""
+        return self._named.model_copy(update={"revision": pinned})
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights; a Hub name without a revision has to be opened to be pinned."""
+        return self.checkpoint.fingerprint
+
+    @property
+    def context_length(self) -> int:
+        """Tokens the model can attend to, prompt and completion together."""
+        return self._opened.context_length
+
+    def generate(self, prompts: Sequence[str], sampling: Sequence[Sampling]) -> list[Completion]:
+        """Continue each prompt; the answers come back in the order of the prompts."""
+        return self._opened.generate(prompts, sampling) if prompts else []
+
+    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[float]:
+        """Return log p(continuation | context) in nats, summed over the continuation's tokens."""
+        return self._opened.loglikelihood(requests) if requests else []
+
+    def next_token_logprobs(
+        self, contexts: Sequence[str], choices: Sequence[str]
+    ) -> list[list[float]]:
+        """Return, per context and choice, log p (nats) of the token the choice begins with."""
+        return self._opened.next_token_logprobs(contexts, choices) if contexts else []
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, special tokens not counted."""
+        return self._opened.count_tokens(texts) if texts else []
+
+    @property
+    def _opened(self) -> LanguageModel:
+        return self._slot.open(self._model, self._batch_size)
+
+
+class LazyTrainer:
+    """The supervised trainer, whose libraries are imported at the first training."""
+
+    def __init__(self, progress: Progress, slot: Slot) -> None:
+        """Show steps on `progress`; empty `slot` before a training."""
+        self._progress, self._slot = progress, slot
+
+    def __call__(
+        self,
+        examples: Sequence[TrainingExample],
+        *,
+        base: Checkpoint,
+        recipe: FineTuning,
+        folder: Path,
+    ) -> None:
+        """Train and leave the weights in `folder / "weights"`; say what became of the examples."""
+        from selfalign.trainers.lora_sft import TrlSupervisedTrainer  # TRL and torch take seconds
+
+        self._slot.empty()
+        name = folder.name.partition("-")[0]
+        steps = _Steps(self._progress, f"{name} training steps")
+        train = TrlSupervisedTrainer(on_step=lambda at: steps.reached(at.step, at.steps))
+        train(examples, base=base, recipe=recipe, folder=folder)
+        report = TrainingReport.model_validate_json((folder / "training.json").read_bytes())
+        self._progress.finish(training_funnel(name, folder.name, report))
+
+
+@dataclass
+class _Steps:
+    """Turns "this is step n of m" into the beginning and advancing of a stage."""
+
+    progress: Progress
+    name: str
+    at: int | None = None
+
+    def reached(self, step: int, steps: int) -> None:
+        if self.at is None:
+            self.at = step - 1
+            self.progress.start(self.name, steps, self.at)
+        self.progress.advance(step - self.at)
+        self.at = step
+
+
+def training_funnel(name: str, key: str, report: TrainingReport) -> Funnel:
+    """Say of a training what a funnel says of a stage: what became of every example."""
+    drops = (("held_out", report.held_out), ("too_long", report.dropped))
+    return Funnel(
+        stage=name,
+        key=key,
+        inputs=report.examples + report.held_out + report.dropped,
+        kept=report.examples,
+        records=report.examples,
+        dropped=tuple(Drops(reason=r, count=n, examples=()) for r, n in drops if n),
+        seconds=report.seconds,
+    )

@@ -1,0 +1,135 @@
+"""What a plan will do, shown before anything is loaded: the first prompts and the counts.
+
+plan + library  ->  per stage: how many prompts, and the first one as the model will read it
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from selfalign.core.errors import ModelError
+from selfalign.core.protocols import Completion, Sampling
+from selfalign.core.records import Instruction
+from selfalign.recipes.evaluate import CONDITIONS
+from selfalign.recipes.ingredients import Ingredients
+from selfalign.self_align.stage1_topic_guided_red_teaming import draw_hints, solved_hints
+
+SHOWN = 2
+"""Ours: training examples shown per stage."""
+
+
+class Preview(NamedTuple):
+    """One stage of a plan, before it runs."""
+
+    stage: str
+    expected: str
+    """How much it will ask, in a sentence."""
+    prompts: tuple[str, ...]
+    """The first texts it shows a model or a trainer."""
+
+
+class NoModel:
+    """Stands where a model will be, so that stages can render; refuses to answer."""
+
+    fingerprint = "not opened"
+    context_length = 0
+
+    def generate(self, prompts: Sequence[str], sampling: Sequence[Sampling]) -> list[Completion]:
+        """Refuse."""
+        raise self._refusal(len(prompts) + len(sampling))
+
+    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[float]:
+        """Refuse."""
+        raise self._refusal(len(requests))
+
+    def next_token_logprobs(
+        self, contexts: Sequence[str], choices: Sequence[str]
+    ) -> list[list[float]]:
+        """Refuse."""
+        raise self._refusal(len(contexts) * len(choices))
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Refuse."""
+        raise self._refusal(len(texts))
+
+    @staticmethod
+    def _refusal(asked: int) -> ModelError:
+        return ModelError(
+            f"a preview opens no model, and it was asked {asked} things. Run the plan."
+        )
+
+
+def preview(kit: Ingredients) -> Iterator[Preview]:
+    """Show every stage of a plan; reads the library, opens no model."""
+    yield from _preview_stage1(kit)
+    first = kit.library.seed_tasks()[0]
+    query = Instruction(text=first.instruction, origin="user")
+    limit = f", at most {kit.plan.limit:,}" if kit.plan.limit is not None else ""
+    yield Preview(
+        "stage2",
+        f"one prompt per instruction of stage 1{limit}",
+        (kit.self_alignment(NoModel()).render(query),),
+    )
+    examples = kit.engraving_examples([])
+    yield Preview(
+        "stage3",
+        f"one example per answer kept, and {len(examples):,} about the assistant itself; "
+        f"{kit.plan.stage3.fine_tuning.epochs:g} epochs in batches of "
+        f"{kit.plan.stage3.fine_tuning.batch_size}",
+        tuple(f"{e.prompt}▏{e.completion}" for e in examples[:SHOWN]),
+    )
+    identity = len(kit.asked_at_length([]))
+    yield Preview(
+        "stage4",
+        f"one prompt per instruction of stage 1{limit}, and {identity:,} about the assistant",
+        (kit.verbose_cloning(NoModel()).render(query),),
+    )
+    yield from _preview_evaluation(kit)
+
+
+def check_texts(kit: Ingredients) -> None:
+    """Render the first prompt of every stage, so that a broken text stops a run before it begins.
+
+    Raises:
+        SelfAlignError: a file is missing or wrong; file, field and way out are named.
+    """
+    for _ in preview(kit):
+        pass
+
+
+def _preview_stage1(kit: Ingredients) -> Iterator[Preview]:
+    stage1, lm = kit.plan.stage1, NoModel()
+    growth, asked = stage1.growth, stage1.red_teaming.asked
+    instruct = kit.self_instruct(lm)
+    yield Preview(
+        "stage1, self-instruct",
+        f"{growth.requests_per_round:,} prompts a round until {growth.target:,} tasks are kept, "
+        f"at most {growth.rounds:,} rounds",
+        (instruct.render(instruct.requests(1)[0]),),
+    )
+    topics = kit.topics(lm)
+    yield Preview(
+        "stage1, topics",
+        f"{stage1.topic_rounds} rounds, one prompt per topic there is; {len(topics.pool):,} in the "
+        f"first",
+        tuple(topics.render(topic) for topic in topics.pool.in_order[:1]),
+    )
+    solved = solved_hints(kit.library.question_types())
+    requests = draw_hints(topics.pool, solved, stage1.red_teaming, kit.plan.seed)
+    yield Preview(
+        "stage1, red-teaming",
+        f"one prompt per {asked} topics: {len(requests):,} for the seed topics alone",
+        tuple(kit.red_teaming(lm).render(request) for request in requests[:1]),
+    )
+
+
+def _preview_evaluation(kit: Ingredients) -> Iterator[Preview]:
+    evaluation = kit.plan.evaluation
+    if kit.exam is None:
+        yield Preview("evaluation", "none: the plan names no task", ())
+        return
+    first = kit.exam.questions(evaluation.seed, 1).asked[0]
+    yield Preview(
+        "evaluation",
+        f"{evaluation.n:,} held-out questions under each of {len(CONDITIONS)} conditions",
+        (kit.answering(NoModel()).render(first),),
+    )

@@ -1,0 +1,47 @@
+"""The kinds of stage and training a run can hold, by name.
+
+run folder  ->  manifests  ->  which were written by code that has changed since
+"""
+
+from selfalign.core.stage import Made
+from selfalign.core.store import Run
+from selfalign.evaluation.answering import Answering
+from selfalign.recipes.in_context import AnsweringInContext
+from selfalign.self_align.stage1_merge import InstructionSelection
+from selfalign.self_align.stage1_self_instruct import SelfInstruct, TaskSelection
+from selfalign.self_align.stage1_topic_guided_red_teaming import RedTeaming, RedTeamingSelection
+from selfalign.self_align.stage1_topics import TopicBrainstorming, TopicSelection
+from selfalign.self_align.stage2_self_alignment import SelfAlignment
+from selfalign.self_align.stage3_principle_engraving import PrincipleEngraving
+from selfalign.self_align.stage4_verbose_cloning import FinalFineTuning, VerboseCloning
+
+KINDS: tuple[type[Made], ...] = (
+    SelfInstruct,
+    TaskSelection,
+    TopicBrainstorming,
+    TopicSelection,
+    RedTeaming,
+    RedTeamingSelection,
+    InstructionSelection,
+    SelfAlignment,
+    PrincipleEngraving,
+    VerboseCloning,
+    FinalFineTuning,
+    Answering,
+    AnsweringInContext,
+)
+"""Everything the recipes fill and train, in the order of the paper."""
+
+
+def changed_code(run: Run) -> list[str]:
+    """Say which stages of a run were written by other code than today's, one sentence each."""
+    today = {kind.name: object.__new__(kind).source_digest for kind in KINDS}
+    sentences: list[str] = []
+    for funnel in run.funnels():
+        written = run.manifest(funnel.key).source_digest
+        if today.get(funnel.stage, written) != written:
+            sentences.append(
+                f"the code of {funnel.stage} changed since {funnel.inputs:,} of its outcomes were "
+                f"written in {funnel.key}; if it could alter them, raise `version`."
+            )
+    return sentences
