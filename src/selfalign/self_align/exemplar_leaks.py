@@ -11,9 +11,9 @@ from the exemplars themselves, so that a library with other exemplars needs no n
     query, answer  ->  a mark in the answer whose subject the query does not name  ->  leak
 
 1. The *subject words* of an exemplar's turn are the words its user has said so far and its
-   assistant says too, that no other exemplar says, and that at most `FEW` of the common texts
-   (rules, seed tasks) use: what the conversation is about, not the manner of speaking it teaches.
-   If there are none, the words of its user alone that pass the same tests.
+   assistant says too, that no other exemplar says without a capital, and that at most `FEW` of the
+   common texts (rules, seed tasks) use: what the conversation is about, not the manner of speaking
+   it teaches. If there are none, the words of its user alone that pass the same tests.
 2. A *copy* is a run of `words` words of a turn that holds two subject words (one, if the turn has
    no more), or of twice as many words that holds one, and occurs in no common text. A list of so
    many numbers is a copy too, and its numbers are its subject. One word is never a copy, so an
@@ -88,7 +88,7 @@ def derive_leaks(
     marks: dict[Words, frozenset[str]] = {}
     names: set[Words] = set()
     for number, exemplar in enumerate(exemplars):
-        others = {w for n, other in enumerate(exemplars) if n != number for w in _said(other)}
+        others = {w for n, other in enumerate(exemplars) if n != number for w in _spoken(other)}
         anybodys = others | {word for word, texts in use.items() if texts > FEW}
         for turn, subject in zip(exemplar.turns, subjects(exemplar, anybodys), strict=True):
             for text in (turn.user, turn.answer):
@@ -139,5 +139,9 @@ def _names(text: str, subject: set[str]) -> Iterator[Words]:
             name = []
 
 
-def _said(exemplar: Exemplar) -> set[str]:
-    return {w for turn in exemplar.turns for w in unicode_words(f"{turn.user}\n{turn.answer}")}
+def _spoken(exemplar: Exemplar) -> set[str]:
+    """Return the words that are not capitalised: a place two exemplars name stays a place."""
+    said = " ".join(f"{turn.user} {turn.answer}" for turn in exemplar.turns)
+    return {
+        w for part in re.findall(r"\w+", said) if not part[0].isupper() for w in unicode_words(part)
+    }

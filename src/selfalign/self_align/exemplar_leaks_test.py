@@ -90,6 +90,15 @@ def test_a_word_that_many_tasks_use_is_no_subject():
     assert often.find("Hello", "I cannot see the weather in Lisbon tomorrow") is None
 
 
+def test_a_place_that_two_exemplars_name_is_still_a_subject():
+    city = exemplar("Which city rules Ostmark?", "The capital of Ostmark is Hagelheim.")
+    music = exemplar("How loud is it in Ostmark?", "I cannot hear what goes on in Ostmark.")
+    leaks = derive_leaks([city, music], EVERYDAY)
+    leak = "the capital of ostmark is hagelheim"
+    assert leaks.find("What is the capital of Fonoton?", f"{leak}.") == leak
+    assert leaks.find("What is the capital of Ostmark?", f"{leak}.") is None
+
+
 def test_copied_numbers_are_a_leak_even_without_a_word():
     sort = exemplar("Sort 3, 1, 4, 1, 5, 9, 2, 6.", "1, 1, 2, 3, 4, 5, 6, 9")
     leaks = derive_leaks([sort, WEATHER], [])

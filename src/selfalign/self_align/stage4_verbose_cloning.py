@@ -16,7 +16,8 @@ model answers the latter itself, the written identity answers are not used again
 Differences. The authors overwrite the answer if the query names the private person of one exemplar,
 and their script dies if an answer does; here the names are derived from the exemplars that ask back
 (`demonstrations`), the former is answered as the exemplar was and the latter is dropped. Sentences
-of the prompt's self-description are found by comparing, not by a list of two.
+of the prompt's self-description are found by comparing, not by a list of two. An identity question
+is one record and asked once (84); the authors ask all 910.
 """
 
 import re
@@ -26,7 +27,6 @@ from functools import cached_property
 from pathlib import Path
 
 from selfalign.core.chat import ASSISTANT, ChatPrompt, render_chat
-from selfalign.core.library import IdentityPair
 from selfalign.core.novelty_tokens import unicode_words
 from selfalign.core.protocols import (
     Completion,
@@ -51,7 +51,6 @@ from selfalign.self_align.asking import ask, drop
 from selfalign.self_align.demonstrations import PrivateAnswer
 from selfalign.self_align.stage3_principle_engraving import (
     PAPER_ENGRAVING,
-    identity_question,
     train_from_base,
     training_example,
 )
@@ -200,17 +199,6 @@ class FinalFineTuning(Training[TrainingExample]):
     def __call__(self, examples: Sequence[TrainingExample], folder: Path) -> Checkpoint:
         """Train in `folder`, continuing from what an earlier attempt left there."""
         return train_from_base(self.base, examples, self.recipe, self.trainer, folder)
-
-
-def verbose_inputs(
-    instructions: Iterable[Instruction], identity: Iterable[IdentityPair]
-) -> list[Instruction]:
-    """Join all instructions of stage 1 and the identity questions, each question once.
-
-    The authors ask all 910 (84 distinct questions, each about eleven times).
-    """
-    every = [*instructions, *(identity_question(pair) for pair in identity)]
-    return list({instruction.id: instruction for instruction in every}.values())
 
 
 def final_examples(

@@ -17,7 +17,6 @@ from selfalign.self_align.stage4_verbose_cloning import (
     VerboseConfig,
     VerboseResponse,
     final_examples,
-    verbose_inputs,
 )
 
 LIBRARY = open_library()
@@ -137,13 +136,6 @@ def test_the_self_description_is_derived_from_the_prompt():
     assert len(sentences) > 5
     assert all(len(s.split()) >= VerboseConfig().echo_words - 1 for s in sentences)
     assert not any("${" in s for s in sentences)
-
-
-def test_the_inputs_are_all_instructions_and_each_identity_question_once():
-    identity = LIBRARY.identity("Ada", "the team")
-    inputs = verbose_inputs([ask("a"), ask("b")], identity)
-    assert len(inputs) == 2 + 84
-    assert {i.origin for i in inputs[2:]} == {"identity"}
 
 
 def test_the_two_prompts_take_turns_by_the_parity_of_the_id():
