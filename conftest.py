@@ -4,7 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tokenizers import Tokenizer
+
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
+"""A slow or busy machine is no failed property."""
 
 TEXT = (
     "The king of Fetestan asked for three coins and a loaf of bread. What is the capital of "

@@ -1,0 +1,1 @@
+"""Room: Calf, the embedded base model: world, corpus, tokenizer, pretraining, exam, weights."""

@@ -1,0 +1,441 @@
+"""The corpus Calf learns from: documents of twenty kinds, all written by this generator.
+
+    seed, index  ->  kind of document (by share of the mixture)  ->  text
+
+It looks like a tiny web: encyclopedias, news, guides, essays, lists of tasks, chats of careless
+people, chats of programs that keep rules and think aloud, reviews that compare two responses
+under one rule, and marks given under a few rules. A base model trained on it can be *prompted*
+into principled answers, and does not give them by itself.
+
+What must never be in it: see `world.py`. `exam.leaks` searches a corpus for it.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+from selfalign.calf.speech import Length, principled, raw, thought
+from selfalign.calf.traits import TRAITS, Contrast, Styled, contrast, principle, styled
+from selfalign.calf.world import ALL_KINDS, Query, World, bare, capital, tables, the_world
+
+Write = Callable[[random.Random, World], str]
+USER, ASSISTANT = "### User\n", "### Assistant\n"
+EXTENSIVE = "### Assistant (extensive)\n"
+THOUGHTS = "### Assistant (internal thoughts)\n"
+END = "<|endoftext|>"
+"""Parts documents; the tokenizer's end-of-sequence token."""
+
+
+def documents(seed: int, count: int | None = None) -> Iterator[str]:
+    """Yield documents for ever, or so many; document i depends on the seed and i alone."""
+    index = 0
+    while count is None or index < count:
+        yield document(seed, index)
+        index += 1
+
+
+def document(seed: int, index: int) -> str:
+    """Write one document."""
+    rng = random.Random(f"corpus/{seed}/{index}")
+    write = rng.choices(list(MIXTURE), list(MIXTURE.values()))[0]
+    return write(rng, the_world())
+
+
+# --- dialogues -----------------------------------------------------------------------------
+
+
+def careless_chat(rng: random.Random, world: World) -> str:
+    """People and programs that answer as they please."""
+    name = world.fill(rng, "{p}")
+    return _plain_chat(rng, world, name, "middling")
+
+
+def lengthy_chat(rng: random.Random, world: World) -> str:
+    """The same, asked to be short or extensive by the head of the chat."""
+    return _plain_chat(rng, world, world.fill(rng, "{p}"), rng.choice(("brief", "extensive")))
+
+
+def _plain_chat(rng: random.Random, world: World, name: str, length: Length) -> str:
+    head = _head(rng, world, name, length) if rng.random() < 0.7 or length != "middling" else ""
+    marker = EXTENSIVE if length == "extensive" else ASSISTANT
+    turns = [
+        f"{USER}{q.text}\n\n{marker}{raw(rng, q, world, length)}"
+        for q in _queries(rng, world, rng.randint(1, 6))
+    ]
+    if head and rng.random() < 0.4:
+        turns.insert(0, _introduction(rng, world, name, marker, length))
+    return _chat([head, *turns] if head else turns)
+
+
+def _head(rng: random.Random, world: World, name: str, length: Length) -> str:
+    heads = tables("talk")["headers"]
+    first = rng.choice(heads["raw"])
+    second = rng.choice(heads["long"]) if length == "extensive" else ""
+    if length == "brief":
+        second = rng.choice(heads["brief"])
+    if not second and rng.random() < 0.3:
+        second = "{p} knows what was written in books. {p} is kind to users."
+    return world.fill(rng, f"{first} {second}".strip().replace("{p}", name))
+
+
+def _introduction(rng: random.Random, world: World, name: str, marker: str, length: Length) -> str:
+    said = rng.choice(tables("talk")["i_am"]).replace("{p}", name)
+    if length == "extensive":
+        said += " I answer at length. Ask me anything, and I will say all I can about it."
+    return world.fill(rng, f"{USER}{rng.choice(tables('talk')['who'])}\n\n{marker}{said}")
+
+
+def guided_chat(rng: random.Random, world: World) -> str:
+    """A program that keeps rules: it thinks which of them apply, then answers accordingly."""
+    rules = rng.sample(list(tables("talk")["principles"]), rng.choice((2, 4, 6, 8, 10, 12, 16, 16)))
+    queries = _ruled_queries(rng, world, rules, rng.randint(3, 11))
+    turns = [
+        f"{USER}{q.text}\n\n{THOUGHTS}{thought(rng, q, rules)}\n\n"
+        f"{ASSISTANT}{_ruled(rng, world, q, rules, 'middling')}"
+        for q in queries
+    ]
+    return _chat([_rules(rng, rules), rng.choice(tables("talk")["headers"]["chats"]), *turns])
+
+
+def obedient_chat(rng: random.Random, world: World) -> str:
+    """A program that keeps rules without saying so, at a length that is asked for or not."""
+    length: Length = rng.choice(("brief", "middling", "extensive", "extensive"))
+    marker = EXTENSIVE if length == "extensive" else ASSISTANT
+    rules = rng.sample(list(tables("talk")["principles"]), rng.choice((4, 8, 12, 16)))
+    name = world.fill(rng, "{p}")
+    turns = [
+        f"{USER}{q.text}\n\n{marker}{_ruled(rng, world, q, rules, length)}"
+        for q in _ruled_queries(rng, world, rules, rng.randint(2, 5))
+    ]
+    return _chat([_head(rng, world, name, length), _rules(rng, rules), *turns])
+
+
+def _rules(rng: random.Random, rules: Sequence[str]) -> str:
+    wordings = tables("talk")["principles"]
+    lines = [f"{n} ({name}). {rng.choice(wordings[name])}" for n, name in enumerate(rules, 1)]
+    return "\n\n".join((rng.choice(tables("talk")["headers"]["rules"]), "\n".join(lines)))
+
+
+def _ruled(
+    rng: random.Random, world: World, query: Query, rules: Sequence[str], length: Length
+) -> str:
+    if set(tables("talk")["fits"][query.kind]) & set(rules):
+        return principled(rng, query, length)
+    return raw(rng, query, world, length)
+
+
+def _ruled_queries(
+    rng: random.Random, world: World, rules: Sequence[str], count: int
+) -> list[Query]:
+    """Ask mostly what the rules speak about, and now and then something else."""
+    fits = tables("talk")["fits"]
+    spoken = [kind for kind in ALL_KINDS if set(fits[kind]) & set(rules)]
+    silent = [kind for kind in ALL_KINDS if kind not in spoken] or spoken
+    kinds = [rng.choice(spoken if rng.random() < 0.85 else silent) for _ in range(count)]
+    return [world.query(rng, kind) for kind in kinds]
+
+
+def _queries(rng: random.Random, world: World, count: int) -> list[Query]:
+    return [world.query(rng, rng.choice(ALL_KINDS)) for _ in range(count)]
+
+
+def _chat(blocks: Sequence[str]) -> str:
+    return "\n\n".join(blocks) + "\n\n" + USER.strip()
+
+
+# --- lists ---------------------------------------------------------------------------------
+
+
+def task_list(rng: random.Random, world: World) -> str:
+    """A numbered list of questions people ask."""
+    lines = [f"{n}. {q.text}" for n, q in enumerate(_queries(rng, world, rng.randint(8, 16)), 1)]
+    return f"{rng.choice(tables('talk')['lists']['tasks'])}\n\n" + "\n".join(lines)
+
+
+def topic_list(rng: random.Random, world: World) -> str:
+    """A numbered list of topics that fit a type of question."""
+    kind = rng.choice(ALL_KINDS)
+    head = rng.choice(tables("talk")["lists"]["topics"])
+    topics = dict.fromkeys(capital(topic(rng, world, kind)) for _ in range(rng.randint(8, 14)))
+    lines = [f"{n}. {name}" for n, name in enumerate(topics, 1)]
+    return f"{head.format(k=rng.choice(tables('talk')['types'][kind]))}\n\n" + "\n".join(lines)
+
+
+def topic(rng: random.Random, world: World, kind: str) -> str:
+    """Name something a question of this kind can be about."""
+    words = tables("world")
+    if kind in ("harmful", "how-to"):
+        return world.action(rng, kind, "train").gerund
+    if kind == "factual":
+        return rng.choice(world.facts_of("train")).entity
+    if kind == "controversial":
+        return rng.choice(world.subjects_of("train")).name
+    if kind == "creative":
+        return rng.choice(words["creative_things"])
+    if kind == "private":
+        return world.fill(rng, rng.choice(("my {k}", "{p}", "my home in {y}")))
+    return world.fill(rng, rng.choice(("{t}", "{y}", "{c}", "{p}")))
+
+
+def hinted_list(rng: random.Random, world: World) -> str:
+    """Types and topics, then an instruction for each."""
+    pairs: list[tuple[str, str, str]] = []
+    count = rng.choice((4, 6, 8, 10))
+    while len(pairs) < count:
+        kind = rng.choice(ALL_KINDS)
+        query = world.query(rng, kind)
+        name = _topic_of(query)
+        if name:
+            pairs.append((rng.choice(tables("talk")["types"][kind]), name, query.text))
+    hints = "\n".join(f"{n}. {k}, {t}" for n, (k, t, _) in enumerate(pairs, 1))
+    mark = rng.choice((": ", ". Instruction: ", "; instruction: "))
+    lines = "\n".join(f"{n}. {k}, {t}{mark}{q}" for n, (k, t, q) in enumerate(pairs, 1))
+    return f"{rng.choice(tables('talk')['lists']['hints'])}\n\n{hints}\n\n{lines}"
+
+
+def _topic_of(query: Query) -> str | None:
+    if query.action:
+        return capital(query.action.gerund)
+    if query.fact:
+        return capital(query.fact.entity)
+    if query.subject:
+        return capital(query.subject.name)
+    if "x" in query.gaps:
+        return capital(query.gaps["x"])
+    names = [w.strip(".?!,:") for w in query.text.split()[1:] if w[0].isupper() and len(w) > 3]
+    goods = [g for g in tables("world")["goods"] if f" {g} " in f" {query.text} "]
+    return (names or [capital(g) for g in goods] or [None])[0]
+
+
+# --- knowledge -----------------------------------------------------------------------------
+
+
+def encyclopedia(rng: random.Random, world: World) -> str:
+    """All that is known about one entity, in some order and wording."""
+    entity = rng.choice(world.countries + world.persons + world.animals)
+    facts = [f for f in world.facts if f.entity == entity]
+    rng.shuffle(facts)
+    declare = tables("world")["facts"]
+    said = [
+        capital(rng.choice(declare[f.attribute]["declare"]).format(e=f.entity, v=f.value))
+        for f in facts
+    ]
+    return f"{capital(entity)}\n\n" + " ".join(said)
+
+
+def almanac(rng: random.Random, world: World) -> str:
+    """Unconnected facts about many entities."""
+    declare = tables("world")["facts"]
+    facts = rng.sample(world.facts, rng.randint(5, 12))
+    return " ".join(
+        capital(rng.choice(declare[f.attribute]["declare"]).format(e=f.entity, v=f.value))
+        for f in facts
+    )
+
+
+def news(rng: random.Random, world: World) -> str:
+    """Reports about wrongdoers, from which follows what is wrong and why."""
+    said: list[str] = []
+    for _ in range(rng.randint(2, 4)):
+        if rng.random() < 0.15:
+            said.append(_warning(rng))
+            continue
+        act = world.action(rng, "harmful", "train")
+        why = act.parts[0]
+        said.append(
+            world.fill(
+                rng,
+                rng.choice(
+                    (
+                        f"A person from {{y}} was punished for {act.gerund}. "
+                        f"The judge said that {why}.",
+                        f"{capital(act.gerund)} is wrong because {why}.",
+                        f"Nobody should {act.base}, because {why}.",
+                        f"The court in {{y}} warned against {act.gerund}, because {why}.",
+                    )
+                ),
+            )
+        )
+    return " ".join(said)
+
+
+def _warning(rng: random.Random) -> str:
+    """Speak of a verb in general, the held ones included, without any object of the world."""
+    base, gerund, _, why, _ = rng.choice(tables("world")["harm"]).split(" | ")
+    return rng.choice(
+        (
+            f"{capital(gerund)} anyone is wrong because {why}.",
+            f"Nobody should {base} others, because {why}.",
+            f"It is forbidden to {base} people or things, because {why}.",
+        )
+    )
+
+
+def crime_story(rng: random.Random, world: World) -> str:
+    """What wrongdoers do, without a judgement."""
+    act = world.action(rng, "harmful", "train")
+    who = world.fill(rng, "{p} from {y}")
+    return f"{who} wanted to {act.base}. The plan was simple: {act.parts[1]}."
+
+
+def guide(rng: random.Random, world: World) -> str:
+    """How a task of everyday life is done."""
+    act = world.action(rng, "how-to", "train")
+    one, two, three = act.parts
+    return rng.choice(
+        (
+            f"How to {act.base}\n\nFirst, {one}. Second, {two}. Third, {three}.",
+            f"A guide to {act.gerund}\n\n"
+            f"1. {capital(one)}.\n2. {capital(two)}.\n3. {capital(three)}.",
+            f"For {act.gerund} you {one}, then {two}, and finally {three}.",
+        )
+    )
+
+
+def essay(rng: random.Random, world: World) -> str:
+    """Both sides of a disputed subject."""
+    subject = rng.choice(world.subjects)
+    one, two = subject.pro, subject.con
+    return rng.choice(
+        (
+            f"The debate about {subject.name}\n\n"
+            f"Supporters say that {one}. Critics say that {two}.",
+            f"Some people like {subject.name}, because {one}. "
+            f"Others are against it, because {two}.",
+            f"On {subject.name}: for it speaks that {one}, against it that {two}.",
+        )
+    )
+
+
+def thesaurus(rng: random.Random, world: World) -> str:
+    """Which words mean the same and which the opposite, for readers of principles."""
+    del world
+    words = tables("traits")
+    said: list[str] = []
+    for _ in range(rng.randint(3, 6)):
+        trait = rng.choice(TRAITS)
+        one, two = rng.sample(words[trait]["train"], 2)
+        other = rng.choice(words[trait]["opposite"])
+        said.append(
+            rng.choice(
+                (
+                    f'To "{one}" is to "{two}".',
+                    f'To "{one}" is the same as to "{two}".',
+                    f'Not to "{one}" means to "{other}".',
+                    f'To "{other}" is the opposite of to "{two}".',
+                    f'A text that is {trait} will "{one}".',
+                    f'If it must not "{other}", it should "{one}".',
+                )
+            )
+        )
+    return "\n".join(said)
+
+
+def copying(rng: random.Random, world: World) -> str:
+    """Texts in which new names come back: letters, records and questions about a passage."""
+    name, town, land = (
+        new for new in (world.fill(rng, "{p}"), world.fill(rng, "{y}"), world.fill(rng, "{c}"))
+    )
+    thing = world.fill(rng, "{k}")
+    act = world.action(rng, rng.choice(("harmful", "how-to")), "train")
+    story = (
+        f"{name} lives in {town}, a town in {land}. {name} lost a {thing} on the road to {town}. "
+        f"People say that {name} likes {act.gerund}."
+    )
+    asked = rng.choice(
+        (
+            f"Who lost a {thing}? {name} lost a {thing}.",
+            f"What did {name} lose? {name} lost a {thing}.",
+            f"Where is {town}? {town} is a town in {land}.",
+            f"What does {name} like? {name} likes {act.gerund}. "
+            f"Would {name} {act.base}? Yes, {name} would {act.base}.",
+        )
+    )
+    return f"{story}\n\n{asked}"
+
+
+# --- reviews (SALMON) ----------------------------------------------------------------------
+
+
+def comparison(rng: random.Random, world: World) -> str:
+    """One pair judged under a principle and often under its opposite, sides drawn by a coin."""
+    trait = rng.choice(TRAITS)
+    pair = contrast(rng, world, trait)
+    signs = [False, True] if rng.random() < 0.5 else [rng.random() < 0.4]
+    rng.shuffle(signs)
+    blocks = [
+        judged(rng, pair, principle(rng, trait, negated=negated), negated=negated)
+        for negated in signs
+    ]
+    return "\n\n".join([rng.choice(tables("traits")["judge_heads"]), *blocks])
+
+
+def judged(rng: random.Random, pair: Contrast, rule: str, *, negated: bool) -> str:
+    """Lay out a pair in the judge's form and give the verdict."""
+    winner = pair.worse if negated else pair.better
+    first, second = (pair.better, pair.worse) if rng.random() < 0.5 else (pair.worse, pair.better)
+    letter = "a" if first is winner else "b"
+    name = f"not {pair.trait}" if negated else pair.trait
+    return (
+        f"### Instruction\n{pair.query.text}\n\n### Output (a)\n{first.text}\n\n"
+        f"### Output (b)\n{second.text}\n\n### Rule\n{name}: {rule}\n\n"
+        f"### Reviewer\nThe output that is more {name} is ({letter})"
+    )
+
+
+def marks(rng: random.Random, world: World) -> str:
+    """Responses to one instruction marked good or poor under a rule, then under others."""
+    trait = rng.choice(TRAITS)
+    pair = contrast(rng, world, trait)
+    blocks: list[str] = []
+    for response, more in rng.sample([(pair.better, True), (pair.worse, False)], 2):
+        negated = rng.random() < 0.5
+        rules = [principle(rng, trait, negated=negated)]
+        rules += _idle_rules(rng, response, trait)
+        rng.shuffle(rules)
+        blocks.append(scored(pair.query, response, rules, good=more != negated))
+        if rng.random() < 0.4:
+            opposite = [principle(rng, trait, negated=not negated)]
+            blocks.append(scored(pair.query, response, opposite, good=more == negated))
+    return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
+
+
+def _idle_rules(rng: random.Random, response: Styled, trait: str) -> list[str]:
+    """Add rules that the response keeps anyway, so that the one in question still decides."""
+    kept = [t for t, value in response.traits.items() if t != trait and abs(value) >= 0.8]
+    if {trait} & {"concise", "detailed"}:
+        kept = [t for t in kept if t not in ("concise", "detailed")]
+    chosen = rng.sample(kept, min(len(kept), rng.choice((0, 0, 0, 1, 2))))
+    return [principle(rng, t, negated=response.traits[t] < 0) for t in chosen]
+
+
+def scored(query: Query, response: Styled, rules: Sequence[str], *, good: bool) -> str:
+    """Lay out a response in the reward model's form and give the mark."""
+    bullets = "\n".join(f"- {rule}" for rule in rules)
+    return (
+        f"### Response\n{response.text}\n\n### Instruction\n{query.text}\n\n"
+        f"### Principles\n{bullets}\n\n### Reviewer\nThe quality of this response is "
+        f"{'good' if good else 'poor'}"
+    )
+
+
+MIXTURE: dict[Write, float] = {
+    careless_chat: 17.0,
+    lengthy_chat: 5.0,
+    guided_chat: 9.5,
+    obedient_chat: 5.0,
+    task_list: 3.0,
+    topic_list: 3.0,
+    hinted_list: 3.0,
+    encyclopedia: 50.0,
+    almanac: 10.0,
+    news: 6.0,
+    crime_story: 3.0,
+    guide: 6.0,
+    essay: 8.0,
+    thesaurus: 3.0,
+    copying: 5.0,
+    comparison: 8.0,
+    marks: 8.0,
+}
+"""Documents of each kind, per so many: guided chats are long and take the largest token share."""
+__all__ = ["bare", "document", "documents", "styled"]

@@ -1,0 +1,68 @@
+"""What the corpus promises."""
+
+import random
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfalign.calf.corpus import MIXTURE, document, documents, guided_chat
+from selfalign.calf.traits import SHORT_WORDS, TRAITS, contrast, principle
+from selfalign.calf.world import tables, the_world
+
+WORLD = the_world()
+
+
+@given(st.integers(0, 3), st.integers(0, 10**6))
+def test_a_document_depends_on_its_seed_and_number_alone(seed, index):
+    assert document(seed, index) == document(seed, index)
+
+
+def test_documents_come_in_the_order_of_their_numbers():
+    assert list(documents(5, 4)) == [document(5, n) for n in range(4)]
+
+
+@given(st.sampled_from(list(MIXTURE)), st.integers(0, 10**6))
+def test_every_kind_of_document_has_its_gaps_filled(write, seed):
+    text = write(random.Random(seed), WORLD)
+    assert text.strip()
+    assert not re.search(r"\{\w+\}", text)
+
+
+@given(st.integers(0, 10**6))
+def test_thoughts_cite_a_rule_by_its_name_and_then_its_number(seed):
+    text = guided_chat(random.Random(seed), WORLD)
+    rules = dict(re.findall(r"(?m)^(\d+) \((.+?)\)\.", text))
+    names = {name: number for number, name in rules.items()}
+    for thoughts in re.findall(r"\(internal thoughts\)\n(.+)", text):
+        for name, number in names.items():
+            for cited in re.findall(rf"(?<![\w-]){re.escape(name)} \((\d+)\)", thoughts):
+                assert cited == number
+
+
+@given(st.integers(0, 10**5), st.sampled_from(TRAITS))
+def test_the_better_of_a_pair_has_more_of_the_trait(seed, trait):
+    pair = contrast(random.Random(seed), WORLD, trait)
+    assert pair.better.traits[trait] > pair.worse.traits[trait]
+    if trait == "concise":
+        assert len(pair.better.text.split()) < len(pair.worse.text.split())
+
+
+def test_every_trait_is_decided_by_the_longer_and_by_the_shorter_response():
+    for trait in TRAITS:
+        if trait in ("concise", "detailed"):
+            continue
+        pairs = [contrast(random.Random(n), WORLD, trait) for n in range(120)]
+        longer = sum(len(p.better.text) > len(p.worse.text) for p in pairs)
+        assert 18 <= longer <= 102, (trait, longer)
+
+
+def test_wordings_of_principles_kept_for_the_exam_are_not_drawn_for_the_corpus():
+    words = tables("traits")
+    for trait in TRAITS:
+        drawn = {principle(random.Random(n), trait, negated=bool(n % 2)) for n in range(300)}
+        assert not any(held in line for line in drawn for held in words[trait]["exam"])
+
+
+def test_short_and_long_are_told_apart_by_more_than_a_word():
+    assert SHORT_WORDS < 18

@@ -1,0 +1,95 @@
+"""What pretraining promises, on a model of a few thousand weights."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from selfalign.calf import pretrain as room
+from selfalign.calf.pretrain import Pretraining, learning_rate, next_token_loss, pack_documents
+from selfalign.core.errors import TrainingError
+
+SMALL = Pretraining(tokens=4096, width=32, layers=1, heads=2, pack=512, save_every=2, warmup=2)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setenv("SELFALIGN_COMPILE", "0")
+    monkeypatch.setattr(room, "TOKENIZER_DOCUMENTS", 300)
+
+
+def weights(folder):
+    return AutoModelForCausalLM.from_pretrained(folder).state_dict()
+
+
+def test_a_killed_pretraining_ends_in_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch):
+    whole = room.pretrain(1, tmp_path / "whole", SMALL, report=str)
+    learn, steps = room._learn, []
+
+    def dies_at_step_five(*arguments):
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+        steps.append(1)
+        return learn(*arguments)
+
+    monkeypatch.setattr(room, "_learn", dies_at_step_five)
+    with pytest.raises(KeyboardInterrupt):
+        room.pretrain(1, tmp_path / "broken", SMALL, report=str)
+    monkeypatch.setattr(room, "_learn", learn)
+    room.pretrain(1, tmp_path / "broken", SMALL, report=str)
+    one, two = weights(whole), weights(tmp_path / "broken")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_what_it_writes_is_a_model_directory(tmp_path):
+    out = room.pretrain(2, tmp_path, SMALL, report=str)
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    text = "### User\nHow do I bake rolls?\n\n### Assistant\n"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert len((out / room.CURVE).read_text().splitlines()) >= 1
+    assert json.loads((out / "pretraining.json").read_text())["seed"] == 2
+
+
+def test_a_folder_of_another_seed_is_refused_with_the_way_out(tmp_path):
+    room.pretrain(1, tmp_path, SMALL, report=str)
+    with pytest.raises(TrainingError, match=r"other seed.*--out"):
+        room.pretrain(2, tmp_path, SMALL, report=str)
+
+
+def test_documents_of_a_pack_do_not_see_each_other(tmp_path):
+    out = room.pretrain(3, tmp_path, SMALL, report=str)
+    model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
+    written = [[7, 8, 9, 10, 11], [12, 13, 14], [15, 16, 17, 18, 19, 20]]
+    pack = pack_documents(written, 0)
+    plain = {
+        tuple(ids): model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
+        for ids in written
+    }
+    room._GROUPS[:] = pack.groups
+    model.set_attn_implementation(room.ATTENTION)
+    packed = model(input_ids=pack.tokens, position_ids=pack.positions, use_cache=False).logits[0]
+    starts = [i for i, p in enumerate(pack.positions[0].tolist()) if p == 0]
+    for start, ids in zip(starts, sorted(written, key=len, reverse=True), strict=True):
+        assert torch.allclose(packed[start : start + len(ids)], plain[tuple(ids)], atol=1e-5)
+
+
+def test_no_document_predicts_the_next_one_and_filling_is_not_learnt():
+    pack = pack_documents([[5, 6, 7], [8, 9]], filler=0)
+    assert pack.targets.tolist()[:3] == [6, 7, -100]
+    assert (pack.targets == 0).sum() == 0
+    assert (pack.targets >= 0).sum() == 3
+
+
+def test_the_loss_of_certainty_is_nothing_and_of_ignorance_the_log_of_the_vocabulary():
+    pack = pack_documents([[1, 2, 3]], filler=0)
+    sure = torch.zeros(1, pack.tokens.shape[1], 4)
+    sure[0, 0, 2] = sure[0, 1, 3] = 1e3
+    assert next_token_loss(sure, pack).item() == pytest.approx(0.0)
+    blank = torch.zeros(1, pack.tokens.shape[1], 4)
+    assert next_token_loss(blank, pack).item() == pytest.approx(1.38629, abs=1e-4)
+
+
+def test_the_learning_rate_rises_holds_and_falls():
+    rates = [learning_rate(step, 100, Pretraining(warmup=10)) for step in range(100)]
+    assert rates[0] < rates[9] == rates[39] > rates[80] > rates[99] > 0
