@@ -14,12 +14,12 @@ from selfalign.cli.terminal import progress_for, say, seconds_in_words, tell
 from selfalign.core.store import Run
 from selfalign.recipes.chapters import read_chapters
 from selfalign.recipes.evaluate import read_results
-from selfalign.recipes.everything import Order, begin, everything
+from selfalign.recipes.everything import Order, begin, claim, everything
 from selfalign.recipes.ingredients import Ingredients, open_ingredients
 from selfalign.recipes.machines import RealMachines
 from selfalign.recipes.plan import Plan, StageName, load_plan, plan_path
 from selfalign.recipes.preview import check_texts, preview
-from selfalign.recipes.stages import changed_code
+from selfalign.recipes.stages import changed_code, in_paper_order
 from selfalign.reports.page import write_report
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
@@ -36,9 +36,7 @@ def run(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="KEY=VALUE", help="Settings, such as stage3.fine_tuning.rank=8."
-        ),
+        typer.Argument(metavar="KEY=VALUE", help="Settings, such as stage3.fine_tuning.rank=8."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to write; the default is runs/PLAN.")
@@ -75,7 +73,7 @@ def show(folder: RunFolder) -> None:
     chapters = read_chapters(folder)
     run = Run(folder)
     say(f"{folder}: reached {chapters.reached}\n")
-    say(funnel_table(run.funnels()))
+    say(funnel_table(in_paper_order(run.funnels())))
     say("\n" + models_table(folder))
     results = read_results(run)
     if results:
@@ -90,12 +88,14 @@ def report(folder: RunFolder, library: LibraryOption = None) -> None:
 
 
 def _make(kit: Ingredients, folder: Path, order: Order, until: StageName) -> None:
+    progress = progress_for(folder)
+    machines = RealMachines(progress, kit.plan.batch_size)
+    claim(folder)
+    machines.identify(kit.plan.base)  # before anything is written: is it a model?
     begin(folder, order, kit.plan)
     CrashLog.folder = folder / "logs"
     tell(f"writing to {folder}")
-    progress = progress_for(folder)
     run = Run(folder, progress=progress)
-    machines = RealMachines(progress, kit.plan.batch_size)
     for chapters in everything(kit, run, machines):
         if chapters.reached == until:
             break

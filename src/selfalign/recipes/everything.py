@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from selfalign.core.disk import unwritable, write_whole
+from selfalign.core.lock import hold
 from selfalign.core.records import Settings
 from selfalign.core.store import Run
 from selfalign.recipes.chapters import PLAN_FILE, Chapters, record_chapters
@@ -33,16 +34,23 @@ class Order(Settings):
     """The person's own library folder, absolute; None: what ships."""
 
 
-def begin(path: Path, order: Order, plan: Plan) -> None:
-    """Write into a run's folder what was ordered.
+def claim(path: Path) -> None:
+    """Make a run's folder, and this process its only writer.
 
     Raises:
         UnwritableError: nothing can be written there.
+        StoreError: another process writes there.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+        hold(path)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def begin(path: Path, order: Order, plan: Plan) -> None:
+    """Write into a run's folder what was ordered."""
+    claim(path)
     text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_whole(path / PLAN_FILE, text)
     write_whole(path / ORDER_FILE, order)

@@ -3,6 +3,9 @@
 run folder  ->  manifests  ->  which were written by code that has changed since
 """
 
+from collections.abc import Iterable
+
+from selfalign.core.funnel import Funnel
 from selfalign.core.stage import Made
 from selfalign.core.store import Run
 from selfalign.evaluation.answering import Answering
@@ -31,6 +34,12 @@ KINDS: tuple[type[Made], ...] = (
     AnsweringInContext,
 )
 """Everything the recipes fill and train, in the order of the paper."""
+
+
+def in_paper_order(funnels: Iterable[Funnel]) -> list[Funnel]:
+    """Sort funnels by the paper's stages; rounds of one stage keep their order."""
+    order = {kind.name: n for n, kind in enumerate(KINDS)}
+    return sorted(funnels, key=lambda funnel: order.get(funnel.stage, len(order)))
 
 
 def changed_code(run: Run) -> list[str]:

@@ -20,6 +20,7 @@ from selfalign.recipes.evaluate import read_results
 from selfalign.recipes.everything import reopen
 from selfalign.recipes.ingredients import Ingredients
 from selfalign.recipes.json_file import read_json
+from selfalign.recipes.stages import in_paper_order
 from selfalign.reports.charts import Branch
 from selfalign.reports.principles import RuleUsage, rule_usage
 from selfalign.reports.verbs import asked_for, root_verbs
@@ -124,7 +125,7 @@ def gather(path: Path, library: Path | None = None) -> Report:
             Effect(condition=c.name, result=r, total=rate_of(r.rows)) for c, r in results if r.rows
         ),
         samples=tuple(samples([(c.name, r) for c, r in results])),
-        funnels=tuple(run.funnels()),
+        funnels=tuple(in_paper_order(run.funnels())),
         verbs=tuple(root_verbs(asked)),
         verbs_read=sum(asked_for(text) is not None for text in asked),
         verbs_of=len(asked),
