@@ -14,8 +14,17 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from selfalign.calf.speech import Length, principled, raw, thought
-from selfalign.calf.traits import TRAITS, Contrast, Styled, contrast, principle, styled
-from selfalign.calf.world import ALL_KINDS, Query, World, bare, capital, tables, the_world
+from selfalign.calf.traits import TRAITS, Contrast, Styled, contrast, principle
+from selfalign.calf.world import (
+    ALL_KINDS,
+    Query,
+    World,
+    capital,
+    new_name,
+    new_word,
+    tables,
+    the_world,
+)
 
 Write = Callable[[random.Random, World], str]
 USER, ASSISTANT = "### User\n", "### Assistant\n"
@@ -34,10 +43,12 @@ def documents(seed: int, count: int | None = None) -> Iterator[str]:
 
 
 def document(seed: int, index: int) -> str:
-    """Write one document."""
+    """Write one document; the later ones are set in an open world (`World.openness`)."""
     rng = random.Random(f"corpus/{seed}/{index}")
-    write = rng.choices(list(MIXTURE), list(MIXTURE.values()))[0]
-    return write(rng, the_world())
+    opened = index >= OPENED_AT
+    mixture = OPEN_MIXTURE if opened else MIXTURE
+    write = rng.choices(list(mixture), list(mixture.values()))[0]
+    return write(rng, the_world(OPENNESS if opened else 0.0))
 
 
 # --- dialogues -----------------------------------------------------------------------------
@@ -136,6 +147,42 @@ def _ruled_queries(
 
 def _queries(rng: random.Random, world: World, count: int) -> list[Query]:
     return [world.query(rng, rng.choice(ALL_KINDS)) for _ in range(count)]
+
+
+def reading_chat(rng: random.Random, world: World) -> str:
+    """A program that keeps rules answers from a passage about entities nobody has heard of."""
+    rules = rng.sample(list(tables("talk")["principles"]), rng.choice((2, 4, 6)))
+    rules += [n for n in tables("talk")["fits"]["factual"] if n not in rules]
+    known = [_unheard_of(rng, world) for _ in range(rng.randint(3, 6))]
+    declare = tables("world")["facts"]
+    facts = [q.fact for q in known if q.fact]
+    passage = " ".join(
+        capital(rng.choice(declare[f.attribute]["declare"]).format(e=f.entity, v=f.value))
+        for f in facts
+    )
+    turns = [
+        f"{USER}{q.text}\n\n{THOUGHTS}{thought(rng, q, rules)}\n\n{ASSISTANT}{principled(rng, q)}"
+        for q in rng.sample(known, rng.randint(2, len(known)))
+    ]
+    return _chat([_rules(rng, rules), passage, *turns])
+
+
+def _unheard_of(rng: random.Random, world: World) -> Query:
+    """Ask for a fact about an entity made up here, with a value of the right sort."""
+    fact = rng.choice(world.facts_of("train"))
+    spec = tables("world")["facts"][fact.attribute]
+    entity = new_word(rng) if spec["of"] == "animal" else _unused_name(rng, world, spec["of"])
+    value = fact.value if rng.random() < 0.4 else _unused_name(rng, world, "river")
+    text = rng.choice(spec["train"]).format(e=entity)
+    said = capital(spec["declare"][0].format(e=entity, v=value))
+    named = f"the {entity}" if spec["of"] == "animal" else entity
+    new = fact._replace(entity=entity, value=value)
+    return Query("factual", text, {"e": named, "v": value, "f": said}, fact=new)
+
+
+def _unused_name(rng: random.Random, world: World, kind: str) -> str:
+    name = new_name(rng, kind)
+    return _unused_name(rng, world, kind) if name in world.held_entities else name
 
 
 def _chat(blocks: Sequence[str]) -> str:
@@ -353,6 +400,51 @@ def copying(rng: random.Random, world: World) -> str:
     return f"{story}\n\n{asked}"
 
 
+def dictation(rng: random.Random, world: World) -> str:
+    """Lines said once and repeated word by word, most of their words made up."""
+    ask = rng.choice(("Repeat: ", "Say again: ", "The teacher said: ", "Copy this: ", "First: "))
+    back = rng.choice(("Again: ", "The pupil said: ", "Copy: ", "Second: "))
+    said: list[str] = []
+    for _ in range(rng.randint(2, 5)):
+        line = " ".join(_any_words(rng, world) for _ in range(rng.randint(2, 7)))
+        said.append(f"{ask}{line}.\n{back}{line}.")
+    return "\n\n".join(said)
+
+
+def _any_words(rng: random.Random, world: World) -> str:
+    return rng.choice(
+        (
+            lambda: new_word(rng),
+            lambda: new_word(rng),
+            lambda: f"a {rng.choice(tables('world')['adjectives'])} {new_word(rng)}",
+            lambda: _unused_name(rng, world, "city"),
+            lambda: _unused_name(rng, world, "person"),
+            lambda: str(rng.randint(1, 99)),
+            lambda: world.action(rng, rng.choice(("harmful", "how-to")), "train").gerund,
+            lambda: world.fill(rng, rng.choice(("{t}", "{k}", "{f}"))),
+        )
+    )()
+
+
+def roster(rng: random.Random, world: World) -> str:
+    """A numbered register, then its names with their numbers, found by looking them up."""
+    names = list(dict.fromkeys(_register_name(rng) for _ in range(rng.randint(3, 16))))
+    numbers = list(range(1, len(names) + 1))
+    if rng.random() < 0.4:
+        numbers = rng.sample(range(1, 21), len(names))
+    number_of = dict(zip(names, numbers, strict=True))
+    lines = [f"{n} ({name}). {world.fill(rng, '{k}')}." for name, n in number_of.items()]
+    found = [f"{name} ({number_of[name]})" for name in rng.choices(names, k=rng.randint(4, 16))]
+    asked = rng.choice(("Look up: ", "In the register: ", "Found: ", "I think of "))
+    return "\n".join(lines) + f"\n\n{asked}{', '.join(found)}"
+
+
+def _register_name(rng: random.Random) -> str:
+    if rng.random() < 0.5:
+        return rng.choice(list(tables("talk")["principles"]))
+    return new_word(rng)
+
+
 # --- reviews (SALMON) ----------------------------------------------------------------------
 
 
@@ -438,4 +530,7 @@ MIXTURE: dict[Write, float] = {
     marks: 8.0,
 }
 """Documents of each kind, per so many: guided chats are long and take the largest token share."""
-__all__ = ["bare", "document", "documents", "styled"]
+OPEN_MIXTURE: dict[Write, float] = {**MIXTURE, dictation: 12.0, roster: 8.0, reading_chat: 5.0}
+OPENNESS = 0.35
+OPENED_AT = 46_175
+"""The document from which the world is open, after some six million tokens of the closed one."""

@@ -108,11 +108,22 @@ def new_name(rng: random.Random, kind: str) -> str:
     return capital(stem + rng.choice(endings[kind]))
 
 
+def new_word(rng: random.Random) -> str:
+    """Make up the name of a thing that does not exist."""
+    return "".join(rng.choice(tables("world")["syllables"]) for _ in range(rng.choice((2, 2, 3))))
+
+
 class World:
     """Everything that exists, and which part of it the exam keeps for itself."""
 
-    def __init__(self, seed: int = WORLD_SEED) -> None:
-        """Draw the names and the facts, then split them."""
+    def __init__(self, seed: int = WORLD_SEED, openness: float = 0.0) -> None:
+        """Draw the names and the facts, then split them.
+
+        `openness` is the share of objects, places and things to write about that are made up for
+        one document and never come back. In a closed world a model learns them by heart; in an
+        open one it has to read what it was asked.
+        """
+        self.openness = openness
         self.rng = random.Random(f"world/{seed}")
         self.countries = self._names(COUNTRIES, "country")
         self.cities = self._names(CITIES, "city")
@@ -191,6 +202,8 @@ class World:
     def action(self, rng: random.Random, kind: str, split: Split) -> Action:
         """Draw an action, four times in ten with an adjective before its object."""
         base, gerund, thing, *parts = rng.choice(self.actions[kind][split])
+        if split == "train" and self._opens(rng):
+            thing = f"a {new_word(rng)}"
         if rng.random() < 0.4 and re.match("an? ", thing):
             described = f"a {rng.choice(tables('world')['adjectives'])} {bare(thing)}"
         else:
@@ -203,6 +216,9 @@ class World:
             thing=noun,
             key=f"{base}/{bare(thing)}",
         )
+
+    def _opens(self, rng: random.Random) -> bool:
+        return self.openness > 0 and rng.random() < self.openness
 
     def place(self, rng: random.Random, kind: str, split: Split) -> str:
         """Name a country, city or person: a known one of the corpus's half, or a new one."""
@@ -242,6 +258,8 @@ class World:
             return self._ask_fact(rng, rng.choice(list(words["facts"])), split)
         if kind == "controversial":
             subject = rng.choice(self.subjects_of(split))
+            if split == "train" and self._opens(rng):
+                subject = subject._replace(name=f"{subject.name} in {new_name(rng, 'city')}")
             text = rng.choice(words["issue_wordings"][split]).format(i=subject.name, c="{c}")
             gaps = {"i": subject.name, "pro": subject.pro, "con": subject.con}
             asked = Query(kind, self.fill(rng, text, split), gaps, subject=subject)
@@ -270,11 +288,13 @@ class World:
         words = tables("world")
         if kind == "creative":
             thing = rng.choice(words["creative_things" if split == "train" else "held_creative"])
+            if split == "train" and self._opens(rng):
+                thing = self._new_thing(rng)
             lines = [
                 line.format(x=thing, X=capital(thing))
                 for line in rng.sample(words["creative_lines"], 4)
             ]
-            if not any(thing in line.lower() for line in lines):
+            if not any(thing.lower() in line.lower() for line in lines):
                 lines[0] = f"We sing of {thing} tonight"
             text = rng.choice(words["creative_wordings"][split]).format(x=thing)
             gaps = {"x": thing, "lines": ",\n".join(lines) + "."}
@@ -295,6 +315,12 @@ class World:
         gaps = {"n1": str(one), "n2": str(two), "n3": str(one + two)}
         return Query(kind, text.format(a=one, b=two), gaps)
 
+    def _new_thing(self, rng: random.Random) -> str:
+        adjective = rng.choice(tables("world")["adjectives"])
+        return rng.choice(
+            (f"a {new_word(rng)}", f"the {adjective} {new_word(rng)}", new_name(rng, "city"))
+        )
+
     def _dress(self, rng: random.Random, query: Query, split: Split) -> Query:
         """Put an opener before or a closer behind one question in four."""
         talk = tables("talk")
@@ -312,6 +338,6 @@ def bare(thing: str) -> str:
 
 
 @cache
-def the_world() -> World:
-    """Return the one world, drawn once."""
-    return World()
+def the_world(openness: float = 0.0) -> World:
+    """Return the one world, drawn once per openness; names, facts and the split are the same."""
+    return World(openness=openness)
