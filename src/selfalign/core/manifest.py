@@ -7,6 +7,7 @@ Ingredients are the identity; packages, source and time are facts that explain, 
 
 import platform
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -63,6 +64,7 @@ def manifest_of(made: Made) -> Manifest:
     )
 
 
+@cache
 def installed_versions() -> dict[str, str]:
     """Return the versions of the packages that matter and are there; imports none of them."""
     versions: dict[str, str] = {}

@@ -119,7 +119,7 @@ def test_another_ingredient_gets_its_own_folder(tmp_path):
     assert len(list(tmp_path.glob("*/outcomes.jsonl"))) == 2
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(finished=st.integers(0, 6), cut=st.floats(0, 1), chunk=st.integers(1, 7))
 def test_a_crash_at_any_byte_loses_and_doubles_nothing(tmp_path_factory, finished, cut, chunk):
     path = tmp_path_factory.mktemp("run")
@@ -134,7 +134,7 @@ def test_a_crash_at_any_byte_loses_and_doubles_nothing(tmp_path_factory, finishe
     assert file.read_bytes().count(b"\n") == len(QUESTIONS)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(st.permutations(QUESTIONS), st.integers(1, 7))
 def test_order_and_chunk_change_no_record(tmp_path_factory, order, chunk):
     path = tmp_path_factory.mktemp("run")
@@ -293,6 +293,16 @@ def test_the_funnel_accounts_for_every_input_of_the_last_fill(tmp_path):
         ("no five", "about no five"),
         ("no seven", "about no seven"),
     ]
+
+
+def test_the_seconds_of_a_stage_add_up_over_runs(tmp_path):
+    stage = Answering(echo())
+    Run(tmp_path).fill(stage, QUESTIONS[:3])
+    first = Run(tmp_path).funnel(stage.key)
+    path = tmp_path / stage.key / "funnel.json"
+    path.write_text(first.model_copy(update={"seconds": 7.0}).model_dump_json())
+    Run(tmp_path).fill(stage, QUESTIONS)
+    assert 7 <= Run(tmp_path).funnel(stage.key).seconds < 1000
 
 
 def test_outcomes_pair_every_input_with_what_became_of_it(tmp_path):

@@ -115,6 +115,25 @@ def test_identity_expands_to_the_papers_910_pairs_with_names_filled_in():
     assert any("Calf" in pair.answer and "the Meadow team" in pair.answer for pair in pairs)
 
 
+def test_a_subject_multiplies_only_the_pairs_that_speak_of_it(tmp_path):
+    (tmp_path / "seeds").mkdir()
+    (tmp_path / "seeds/identity.yaml").write_text(
+        "families:\n"
+        "- questions: ['Who are you?', 'Are you ${subject}?']\n"
+        "  answers: ['I am ${assistant}.', 'Not ${subject}.']\n"
+        "  subjects: [A, B]\n"
+    )
+    assert open_library(directory=tmp_path).identity("Calf", "M") == [
+        ("Who are you?", "I am Calf."),
+        ("Who are you?", "Not A."),
+        ("Who are you?", "Not B."),
+        ("Are you A?", "I am Calf."),
+        ("Are you B?", "I am Calf."),
+        ("Are you A?", "Not A."),
+        ("Are you B?", "Not B."),
+    ]
+
+
 def test_a_name_that_looks_like_a_gap_is_not_filled_again():
     pairs = open_library().identity("${maker}", "M")
     assert any("${maker}" in pair.answer for pair in pairs)
