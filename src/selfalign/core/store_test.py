@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from selfalign.core.errors import StoreError, UnwritableError
 from selfalign.core.funnel import Funnel
 from selfalign.core.protocols import Sampling
-from selfalign.core.records import Checkpoint, Dropped, Instruction, Kept, Record, Settings
+from selfalign.core.records import Dropped, Instruction, Kept, Record, Settings
 from selfalign.core.scripted import ScriptedLM
 from selfalign.core.shelf import Shelf
-from selfalign.core.stage import Stage, Training
-from selfalign.core.store import Run, load_checkpoint
+from selfalign.core.stage import Stage
+from selfalign.core.store import Run
 
 
 class Answer(Record):
@@ -337,62 +337,3 @@ def test_changed_code_is_a_warning_and_not_a_new_folder(tmp_path):
     assert len(run.warnings) == 1
     assert "the code of test.answering changed" in run.warnings[0]
     assert ("note", run.warnings[0]) in seen.told
-
-
-# --- training
-
-
-@dataclass(frozen=True)
-class Memorising(Training[Answer]):
-    name = "test.memorising"
-    version = 1
-
-    base: Checkpoint
-    calls: list[int] = field(compare=False)
-
-    def __call__(self, examples: Sequence[Answer], folder: Path) -> Checkpoint:
-        self.calls.append(len(examples))
-        (folder / "weights").mkdir(exist_ok=True)
-        if self.calls == [0]:
-            raise KeyboardInterrupt
-        return self.base.model_copy(update={"adapter": str(folder / "weights")})
-
-
-BASE = Checkpoint(base="org/base", revision="abc")
-
-
-def test_a_training_runs_once_per_ingredients_and_examples(tmp_path):
-    calls: list[int] = []
-    training, examples = Memorising(BASE, calls), [Answer(text="a"), Answer(text="b")]
-    first = Run(tmp_path).train(training, examples)
-    assert Run(tmp_path).train(training, examples) == first
-    assert Run(tmp_path).train(training, examples[:1]).fingerprint != first.fingerprint
-    assert calls == [2, 1]
-    assert first.adapter
-    assert Path(first.adapter).is_dir()
-
-
-def test_machines_are_no_part_of_a_name():
-    assert Memorising(BASE, []).key == Memorising(BASE, [1]).key
-    other = BASE.model_copy(update={"revision": "def"})
-    assert Memorising(BASE, []).key != Memorising(other, []).key
-
-
-def test_a_moved_run_has_the_same_weights_in_their_new_place(tmp_path):
-    first = Run(tmp_path / "a").train(Memorising(BASE, []), [Answer(text="a")])
-    (tmp_path / "a").rename(tmp_path / "b")
-    (folder,) = (tmp_path / "b").glob("test.memorising-*")
-    moved = load_checkpoint(folder)
-    assert moved.adapter == str(folder / "weights")
-    assert moved.fingerprint == first.fingerprint
-
-
-def test_an_interrupted_training_is_not_a_checkpoint(tmp_path):
-    calls: list[int] = []
-    with pytest.raises(KeyboardInterrupt):
-        Run(tmp_path).train(Memorising(BASE, calls), [])
-    (folder,) = tmp_path.glob("test.memorising-*")
-    with pytest.raises(StoreError, match="was not finished"):
-        load_checkpoint(folder)
-    assert Run(tmp_path).train(Memorising(BASE, calls), []).made_of == folder.name
-    assert calls == [0, 0]

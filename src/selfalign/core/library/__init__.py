@@ -7,7 +7,7 @@ diff_libraries            what an edit changes, and which stages it renames
 """
 
 from selfalign.core.library.check import GAPS, Window, check_library
-from selfalign.core.library.diff import Change, diff_libraries, renamed_by
+from selfalign.core.library.diff import READERS, Change, diff_libraries, renamed_by
 from selfalign.core.library.findings import Finding
 from selfalign.core.library.folders import SHIPPED, Library, open_library, overlays
 from selfalign.core.library.ledger import (
@@ -22,6 +22,7 @@ from selfalign.core.library.seeds import IdentityPair, QuestionType, SeedTask
 __all__ = [
     "GAPS",
     "PAPER_LIMIT",
+    "READERS",
     "SHIPPED",
     "SYSTEMS",
     "Change",

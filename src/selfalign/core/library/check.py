@@ -77,10 +77,6 @@ def _check_constitutions(library: Library, found: Findings) -> dict[str, Constit
         if constitution is None:
             continue
         loaded[name] = constitution
-        if constitution.name != name:
-            found.warn(
-                file, "name", f"calls itself {constitution.name!r}; make `name:` say {name!r}."
-            )
         for twice in repeated(p.text for p in constitution.principles):
             found.error(
                 file,

@@ -18,24 +18,24 @@ from selfalign.core.records import digest
 
 How = Literal["added", "removed", "edited", "reordered"]
 
-_ENGRAVED = ("self_align.stage3", "self_align.stage4", "self_align.final")
-_ALIGNED = ("self_align.stage2", *_ENGRAVED)
+_ENGRAVED = ("self_align.stage3", "self_align.stage4", "self_align.stage4.final")
+_MERGED = ("self_align.stage1.merge", *_ENGRAVED)
+_TASKS = ("self_align.stage1.self_instruct", "self_align.stage1.task_selection", *_MERGED)
+_QUESTIONS = ("self_align.stage1.red_teaming_selection", *_MERGED)
+_TOPICS = ("self_align.stage1.topics", "self_align.stage1.topic_selection", *_QUESTIONS)
+_ALIGNED = ("self_align.stage2", *_ENGRAVED, "evaluation.in_context")
 _JUDGED = ("salmon.stage1", "salmon.stage2", "salmon.stage3")
 
 READERS: Mapping[str, tuple[str, ...]] = {
-    "seeds/tasks.jsonl": ("self_align.stage1.self_instruct", *_ENGRAVED),
-    "prompts/self_align/self_instruct.md": ("self_align.stage1.self_instruct", *_ENGRAVED),
-    "seeds/question_types.yaml": (
-        "self_align.stage1.topics",
-        "self_align.stage1.red_teaming",
-        *_ENGRAVED,
-    ),
-    "prompts/self_align/topics.md": ("self_align.stage1.topics", *_ENGRAVED),
-    "prompts/self_align/red_teaming.md": ("self_align.stage1.red_teaming", *_ENGRAVED),
+    "seeds/tasks.jsonl": _TASKS,
+    "prompts/self_align/self_instruct.md": _TASKS,
+    "seeds/question_types.yaml": _TOPICS,
+    "prompts/self_align/topics.md": _TOPICS,
+    "prompts/self_align/red_teaming.md": ("self_align.stage1.red_teaming", *_QUESTIONS),
     "prompts/self_align/self_alignment.md": _ALIGNED,
-    "prompts/self_align/verbose.md": ("self_align.stage4", "self_align.final"),
+    "prompts/self_align/verbose.md": _ENGRAVED[1:],
     "prompts/chat/standard.md": _ENGRAVED,
-    "prompts/chat/concise.md": ("self_align.final",),
+    "prompts/chat/concise.md": _ENGRAVED[2:],
     "seeds/identity.yaml": _ENGRAVED,
     "prompts/salmon/judge_principle.md": _JUDGED,
     "prompts/salmon/reward_model.md": _JUDGED[1:],
