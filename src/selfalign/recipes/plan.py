@@ -2,8 +2,8 @@
 
     shipped name | file  +  key.sub=value …  ->  Plan
 
-Three plans ship: `pocket` (the embedded model on a laptop), `one_gpu`, and `papers` (the papers'
-hyper-parameters and counts). A model name is a value in a plan, never a plan of its own.
+Three plans ship: `pocket` (the embedded model on a laptop), `one_gpu`, and `papers`, which spells
+out the numbers of arXiv:2305.03047v2. A model name is a value in a plan, never a plan of its own.
 """
 
 from collections.abc import Sequence

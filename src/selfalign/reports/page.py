@@ -2,8 +2,8 @@
 
     Report  ->  index.html and report.json in RUN/report/
 
-Every text a model, a user or a file wrote passes `printable` and then the template's escaping; the
-page's policy forbids scripts and every load besides.
+Every text that enters the template passes `printable` and then its escaping, without anybody having
+to remember it; the page's policy forbids scripts and every load besides.
 """
 
 from collections.abc import Mapping
@@ -56,12 +56,17 @@ def render(report: Report) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
-    environment.filters["shown"] = printable
     kinds = list(report.effect[0].result.kinds) if report.effect else []
     return environment.get_template("page.html.j2").render(
         report=report, kinds=kinds, series=SERIES, rate=rate_cell, charts=charts_of(report)
     )
+
+
+def _shown(value: object) -> object:
+    """Make every text that enters the page printable; what we drew ourselves already is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def charts_of(report: Report) -> Mapping[str, Markup | dict[str, Markup]]:
