@@ -101,6 +101,17 @@ def test_as_in_alpaca_a_list_that_ended_by_itself_can_keep_its_last_item():
     ended = Completion(text=" Sing a song.", finish="stop")
     outcome = stage(config=config).read(PromptRequest(round=0, index=0), ended)
     assert [d.text for d in outcome.records] == ["4. Sing a song."]
+    whole = stage(config=config).read(PromptRequest(round=0, index=0), cut(" Sing.\n5. Tell"))
+    assert [d.text for d in whole.records] == ["4. Sing."]
+
+
+def test_blank_lines_neither_count_nor_become_items():
+    blank = cut(" Sing a song.\n  \n\n5. Tell a joke.\n6. Wri")
+    outcome = stage(config=LINES).read(PromptRequest(round=0, index=0), blank)
+    assert [(d.number, d.text) for d in outcome.records] == [
+        (4, "4. Sing a song."),
+        (5, "5. Tell a joke."),
+    ]
 
 
 def test_items_beyond_the_number_asked_for_are_not_read():
@@ -209,6 +220,7 @@ def test_the_pool_grows_until_the_target_and_feeds_later_prompts(tmp_path):
     growth = Growth(target=4, requests_per_round=3, rounds=9)
     tasks = grow_pool(Run(tmp_path), stage(lm, config=LINES), filters=TaskFilters(), growth=growth)
     assert 4 <= len(tasks) <= 9
+    assert len(lm.asked) < 27  # the target was reached before the last round
     assert len({t.instruction for t in tasks}) == len(tasks)
     later = [prompt for prompt, _ in lm.asked[3:]]
     assert any(task.instruction in prompt for prompt in later for task in tasks)

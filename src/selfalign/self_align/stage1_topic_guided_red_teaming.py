@@ -200,11 +200,13 @@ def draw_hints(
             f"{len(solved)} question types. Add some to seeds/question_types.yaml, or lower "
             f"`solved`."
         )
-    by_id = sorted(topics, key=lambda topic: topic.id)
-    by_id.sort(key=lambda topic: rng_for(seed, "self_align.stage1.deal", topic.id).random())
+    dealt = sorted(
+        topics,
+        key=lambda topic: rng_for(seed, "self_align.stage1.deal", topic.id).random(),
+    )
     requests: list[HintRequest] = []
-    for start in range(0, len(by_id), config.asked):
-        asked = tuple(by_id[start : start + config.asked])
+    for start in range(0, len(dealt), config.asked):
+        asked = tuple(dealt[start : start + config.asked])
         rng = rng_for(seed, "self_align.stage1.solved", digest([topic.id for topic in asked]))
         shown = tuple(rng.sample(list(solved), config.solved))
         requests.append(HintRequest(solved=shown, topics=asked))

@@ -102,7 +102,7 @@ def test_only_lines_that_begin_as_expected_are_read():
         f"{wills} Is a will on a napkin valid?",
         perjury.replace("4.", "5.") + " Is lying in court a crime?",
         perjury.replace("Perjury", "Arson") + " Is arson a crime?",
-        "Is a patent eternal?",
+        f"So: {wills} Is a patent eternal?",
         perjury,
     )
     assert reasons == [
@@ -146,7 +146,8 @@ def test_every_topic_is_dealt_to_exactly_one_prompt():
     assert {t.id for r in requests for t in r.topics} == {t.id for t in topics}
     assert all(len({s.id for s in r.solved}) == 5 for r in requests)
     assert requests == draw_hints(topics[::-1], SOLVED, RedTeamingConfig(), seed=0)
-    assert requests != draw_hints(topics, SOLVED, RedTeamingConfig(), seed=1)
+    other = draw_hints(topics, SOLVED, RedTeamingConfig(), seed=1)
+    assert [r.topics for r in requests] != [r.topics for r in other]
 
 
 def test_too_few_question_types_are_an_error_that_says_what_to_do():

@@ -62,6 +62,12 @@ def test_a_type_of_ten_topics_shows_five_drawn_at_random(there, shown):
     assert (len({tuple(drawn) for drawn in rounds}) > 1) == (shown == 5)
 
 
+def test_a_topic_is_asked_anew_each_round():
+    law = SEEDS.records[0]
+    assert stage(round=0).sampling(law).seed != stage(round=1).sampling(law).seed
+    assert stage(round=1).sampling(law) == stage(round=1).sampling(law)
+
+
 def test_the_first_twenty_lines_are_read_and_the_last_one_is_not_dropped():
     law = SEEDS.records[0]
     short = stage().read(law, Completion(text=" Divorce\n3. Wi", finish="length"))

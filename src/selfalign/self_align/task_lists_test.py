@@ -65,6 +65,7 @@ def test_a_well_continued_block_list_is_read_back():
         "so 3. Instruction: Count.\n3. Input:\nx",  # something before it
         "3. Instruction: a\n3. Input:\nb\n3. Input:\nc",  # a field too many
         "13. Instruction: Count.\n13. Input:\nx",  # the number is only a part
+        "3. Instruction: Count.\n13. Input:\nx",  # the second number is only a part
     ],
 )
 def test_a_block_that_is_not_the_expected_one_is_none(text):

@@ -30,7 +30,7 @@ def before_next_turn(text: str, user: str) -> tuple[str, bool]:
 def cut_off(text: str, user: str) -> Turn:
     """Return an unfinished turn: without a header begun at the end, and without the last word."""
     body, _, last_line = text.rstrip().rpartition("\n")
-    dangling = last_line.strip().startswith("#") and user.startswith(last_line.strip())
+    dangling = user.startswith(last_line.strip())
     return Turn(drop_last_word(body if dangling else text), finished=False)
 
 
