@@ -6,7 +6,6 @@ Run as a program it is the plan's run in a process of its own, which can be kill
 """
 
 import os
-import re
 import signal
 import sys
 from collections import Counter
@@ -48,9 +47,13 @@ class Scripted(ScriptedLM):
         if prompt.startswith("Topics that go with"):
             return f" Moving {noun}s\n"
         if prompt.startswith("Types with topics"):
-            hints = re.findall(r"(?m)^(\d+\. .*Topic: .*?)$", prompt.split("\n\n")[1])[5:]
-            lines = [f"{hint}. Instruction: What of the {noun}?" for hint in hints]
-            return "\n".join(lines)[len(hints[0]) + len(". Instruction:") :]
+            opened = prompt.rpartition("\n")[2]
+            hints = [
+                h for h in prompt.split("\n\n")[1].splitlines() if int(h.partition(".")[0]) > 5
+            ]
+            sign = opened.removeprefix(hints[0])
+            lines = [f"{hint}{sign} What of the {noun}?" for hint in hints]
+            return "\n".join(lines)[len(opened) :]
         if prompt.endswith("### Assistant (internal thoughts)"):
             rules = "ethical (1), question assessment (4)"
             return f"\nThe user asks this. Here I think of {rules}.\n\n### Assistant\n{REFUSAL}"
