@@ -43,7 +43,7 @@ def line_chart(series: Mapping[str, Sequence[Point]], x_label: str, y_label: str
         return _text_only(svg, "nothing was measured")
     every = [p for points in drawn.values() for p in points]
     xs = _Scale(min(p.x for p in every), max(p.x for p in every), 56, 620)
-    ys = _Scale(min(0.0, *(p.y for p in every)), max(p.y for p in every), 216, 16)
+    ys = _Scale(min(0.0, *(p.y for p in every)), max(p.y for p in every), 216, 30)
     _axes(svg, xs, ys, (x_label, y_label))
     for n, (name, points) in enumerate(drawn.items()):
         path = " ".join(f"{xs(p.x):.1f},{ys(p.y):.1f}" for p in points)
@@ -64,7 +64,7 @@ def bar_chart(rows: Mapping[str, Mapping[str, int]], unit: str) -> Markup:
         _label(svg, 210 + 140 * n, 12, name, f"key s{n % SERIES}")
     for r, (row, counts) in enumerate(rows.items()):
         top = 24 + group * r
-        _label(svg, 200, top + group / 2, one_line(row, 30), "end")
+        _label(svg, 200, top + (group - gap) / 2, one_line(row, 30), "end")
         for n, name in enumerate(names):
             value = counts.get(name, 0)
             width = 360 * value / most if most else 0
@@ -72,20 +72,21 @@ def bar_chart(rows: Mapping[str, Mapping[str, int]], unit: str) -> Markup:
             _bar(
                 svg, (206, y, width, thick - 2), f"s{n % SERIES}", f"{row}, {name}: {value} {unit}"
             )
-            _label(svg, 212 + width, y + thick - 3, f"{value:,}", "small")
+            if value:
+                _label(svg, 212 + width, y + thick - 3, f"{value:,}", "small")
     return _markup(svg)
 
 
 def heat_map(rows: Mapping[str, Mapping[str, int]], columns: Sequence[str], unit: str) -> Markup:
     """Draw a table of counts, each cell shaded by its share of its own row."""
     size, left, top = 30, 230, 90
-    svg = _canvas(left + size * len(columns) + 16, top + 22 * len(rows) + 8, unit)
+    svg = _canvas(left + size * len(columns) + 70, top + 22 * len(rows) + 8, unit)
     for c, column in enumerate(columns):
         text = _label(svg, 0, 0, one_line(column, 16), "")
         text.set("transform", f"translate({left + size * c + 18},{top - 6}) rotate(-45)")
     for r, (row, counts) in enumerate(rows.items()):
         y, total = top + 22 * r, sum(counts.values())
-        _label(svg, left - 6, y + 15, one_line(row, 34), "end")
+        _label(svg, left - 6, y + 11, one_line(row, 34), "end")
         for c, column in enumerate(columns):
             count = counts.get(column, 0)
             cell = _bar(
@@ -108,13 +109,13 @@ def sunburst(branches: Sequence[Branch], unit: str) -> Markup:
         sweep = branch.size / total
         colour = f"s{n % SERIES}"
         _slice(svg, (70, 130), (start, sweep), colour, f"{branch.label}: {branch.size} {unit}")
-        _radial(svg, 100, start + sweep / 2, branch.label, sweep)
+        _radial(svg, (100, start + sweep / 2), branch.label, sweep, "mid small on")
         at = start
         for label, count in branch.twigs:
             part = sweep * count / branch.size
             title = f"{branch.label} → {label}: {count} {unit}"
             _slice(svg, (132, 210), (at, part), f"{colour} pale", title)
-            _radial(svg, 171, at + part / 2, label, part)
+            _radial(svg, (171, at + part / 2), label, part, "mid small")
             at += part
         start += sweep
     return _markup(svg)
@@ -131,8 +132,14 @@ class _Scale:
         share = (value - self.low) / (self.high - self.low)
         return self.first + share * (self.last - self.first)
 
-    def ticks(self, count: int = 4) -> list[float]:
-        return [self.low + (self.high - self.low) * n / count for n in range(count + 1)]
+    def ticks(self, count: int = 5) -> list[float]:
+        """Return round values inside the range, about `count` of them."""
+        rough = (self.high - self.low) / count
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        return [n * step for n in range(first, last + 1)]
 
 
 def _canvas(width: int, height: int, title: str) -> Xml.Element:
@@ -147,7 +154,7 @@ def _axes(svg: Xml.Element, xs: _Scale, ys: _Scale, labels: tuple[str, str]) -> 
         y = f"{ys(value):.1f}"
         place = {"x1": str(xs.first), "x2": str(xs.last), "y1": y, "y2": y, "class": "grid"}
         Xml.SubElement(svg, "line", place)
-        _label(svg, xs.first - 6, ys(value) + 4, f"{value:.3g}", "end small")
+        _label(svg, xs.first - 6, ys(value) + 3, f"{value:.3g}", "end small")
     for value in xs.ticks():
         _label(svg, xs(value), ys.first + 16, f"{value:.4g}", "mid small")
     _label(svg, (xs.first + xs.last) / 2, ys.first + 34, labels[0], "mid")
@@ -191,14 +198,18 @@ def _slice(
     Xml.SubElement(path, "title").text = one_line(title)
 
 
-def _radial(svg: Xml.Element, radius: float, at: float, text: str, share: float) -> None:
+def _radial(
+    svg: Xml.Element, place: tuple[float, float], text: str, share: float, style: str
+) -> None:
+    """Write along the radius; `place` is radius and turn, `share` the room there is of a turn."""
+    radius, at = place
     if 2 * math.pi * radius * share < 11:
         return  # no room: the slice keeps its title
     x, y = _polar(radius, at)
     angle = at * 360 - 90
     if at > 0.5:
         angle += 180
-    label = _label(svg, 0, 0, one_line(text, 14), "mid small on")
+    label = _label(svg, 0, 0, one_line(text, 14), style)
     label.set("transform", f"translate({x:.1f},{y:.1f}) rotate({angle:.1f}) translate(0,4)")
 
 

@@ -45,6 +45,16 @@ def test_a_line_of_few_points_is_still_a_picture(points):
     assert "nan" not in svg.lower()
 
 
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
+def test_axes_are_marked_at_a_few_round_values_inside(low, width):
+    svg = line_chart({"loss": [Point(low, 1), Point(low + width, 2)]}, "step", "nats")
+    grid = list(Xml.fromstring(svg).iter("line"))
+    marks = [e for e in Xml.fromstring(svg).iter("text") if e.get("class") == "mid small"]
+    assert 2 <= len(grid) <= 8
+    assert 1 <= len(marks) <= 8
+    assert all(55 <= float(mark.get("x")) <= 621 for mark in marks)
+
+
 @pytest.mark.parametrize(
     "svg",
     [

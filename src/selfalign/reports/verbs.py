@@ -22,7 +22,8 @@ ASKING = re.compile(
     r"""^(?:please|kindly|now|then|next)\s+
       | ^(?:can|could|would|will)\s+you\s+(?:please\s+|kindly\s+)?
       | ^(?:i\s+(?:want|need|would\s+like)\s+(?:you\s+)?to|i'd\s+like\s+(?:you\s+)?to)\s+
-      | ^(?:help\s+me(?:\s+to)?|show\s+me\s+how\s+to|teach\s+me(?:\s+how)?\s+to)\s+
+      | ^(?:help\s+me(?:\s+to)?|(?:show|teach|tell|explain|describe)(?:\s+(?:to\s+)?(?:me|us))?
+          \s+how\s+(?:to|(?:i|we|you|one|people)(?:\s+can)?))\s+
       | ^(?:how|where|when)\s+(?:can|could|do|should|would|might|does|did)\s+
           (?:i|we|you|one|somebody|someone|people)\s+
       | ^how\s+to\s+
