@@ -111,17 +111,11 @@ def _math_attend(
     return torch.cat(outs, dim=2), torch.cat(lses, dim=2)
 
 
-def merge(
-    first: Tensor, first_lse: Tensor, second: Tensor, second_lse: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Join attention over two disjoint sets of keys; exact. Shapes (..., D) and (...)."""
-    share = torch.sigmoid(first_lse - second_lse)[..., None].to(first.dtype)
-    return torch.lerp(second, first, share), torch.logaddexp(first_lse, second_lse)
-
-
-def group_heads(query: Tensor, key_heads: int) -> Tensor:
+def grouped(query: Tensor, key_heads: int) -> Tensor:
     """Stack the G query heads of one key head along T: (H, T, D) -> (K, G*T, D)."""
     heads, length, size = query.shape
+    if heads == key_heads:
+        return query
     return query.reshape(key_heads, heads // key_heads * length, size)
 
 
@@ -165,23 +159,24 @@ class Sharing:
 def add_shared(
     query: Tensor, out: Tensor, lse: Tensor, layer: int, shared: Sequence[Sharing], scale: float
 ) -> Tensor:
-    """Merge attention over every shared node into (H, T, D) and (H, T); return (H, T, D)."""
-    for sharing in shared:
-        keys, values = sharing.node.keys[layer], sharing.node.values[layer]
-        rows = sharing.rows
+    """Merge attention over every shared node into what rows saw of their own; exact.
+
+    Shapes: query (H, T, D), out (T, H, D), lse (T, H); returns (T, H, D).
+    """
+    for number, sharing in enumerate(shared):
+        keys, values, rows = sharing.node.keys[layer], sharing.node.values[layer], sharing.rows
         part = query if rows is None else query.index_select(1, rows)
         heads, length, size = part.shape
-        prefix_out, prefix_lse = attend_with_lse(
-            group_heads(part, keys.shape[0])[None], keys[None], values[None], scale
+        seen, seen_lse = attend_with_lse(
+            grouped(part, keys.shape[0])[None], keys[None], values[None], scale
         )
-        prefix_out = prefix_out.reshape(heads, length, size)
-        prefix_lse = prefix_lse.reshape(heads, length)
-        if rows is None:
-            out, lse = merge(prefix_out, prefix_lse, out, lse)
-            continue
-        merged, merged_lse = merge(
-            prefix_out, prefix_lse, out.index_select(1, rows), lse.index_select(1, rows)
-        )
-        out = out.index_copy(1, rows, merged)
-        lse = lse.index_copy(1, rows, merged_lse)
+        seen = seen.reshape(heads, length, size).transpose(0, 1)
+        seen_lse = seen_lse.reshape(heads, length).t()
+        own, own_lse = (out, lse) if rows is None else (out[rows], lse[rows])
+        share = torch.sigmoid(seen_lse - own_lse).unsqueeze(-1).to(out.dtype)
+        merged = torch.lerp(own, seen, share)
+        out = merged if rows is None else out.index_copy(0, rows, merged)
+        if number + 1 < len(shared):
+            merged_lse = torch.logaddexp(seen_lse, own_lse)
+            lse = merged_lse if rows is None else lse.index_copy(0, rows, merged_lse)
     return out

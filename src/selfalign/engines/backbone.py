@@ -3,7 +3,8 @@
     ids, positions (T,) --model's own layers, our attention--> logits of the positions asked for
 
 Whether an architecture can be run this way is not looked up in a list but tried out: `supports`
-compares a small forward pass with the model's own attention. What a short trial cannot show (a
+compares a small forward pass with the model's own attention. A small Llama is then packed
+(`packed.py`) and compared once more. What a short trial cannot show (a
 sliding window, soft-capped scores, rotations that depend on the length) is read from what the
 model passes to its attention and from its config.
 """
@@ -22,7 +23,9 @@ from selfalign.engines.attention import (
     Sharing,
     shared_prefix_attention,
 )
+from selfalign.engines.packed import PackedLlama, packable
 from selfalign.engines.passes import Prefill, RowCache, decode_pass
+from selfalign.engines.untyped import attention_name, set_attention, stated, text_config
 
 _HARMLESS = {
     "attention_pass",
@@ -43,24 +46,23 @@ _TOLERANCE_EXACT, _TOLERANCE_HALF = 1e-3, 0.1
 class Backbone:
     """A loaded model and the one way this engine calls it."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        AttentionInterface.register(ATTENTION_NAME, shared_prefix_attention)
-        config = cast(Any, model.config)  # Any: configs differ by architecture
+    def __init__(self, model: PreTrainedModel, *, pack: bool = True) -> None:
+        cast(Any, AttentionInterface).register(ATTENTION_NAME, shared_prefix_attention)  # untyped
         self.model = model
-        self.device = cast(torch.device, model.device)
-        self.config = config.get_text_config()
+        self.device = model.device
+        self.config: object = text_config(model)
         self.vocabulary = cast(int, cast(Any, model.get_output_embeddings()).weight.shape[0])
-        self.bytes_per_token = _estimate_bytes(self.config, cast(torch.dtype, model.dtype))
+        self.bytes_per_token = _estimate_bytes(self.config, model.dtype)
         """Keys and values of one token over all layers; exact after `obstacle`."""
         self.window: int | None = None
         """Tokens some layer sees back, if that is limited; known after `obstacle`."""
-        self._own_attention = cast(str, config._attn_implementation)
+        self._pack = pack
+        self._packed: PackedLlama | None = None
+        self._own_attention = attention_name(model)
 
     def use_attention(self, *, shared: bool) -> None:
         """Switch between `shared_prefix_attention` and what the model was loaded with."""
-        name = ATTENTION_NAME if shared else self._own_attention
-        if cast(Any, self.model.config)._attn_implementation != name:
-            self.model.set_attn_implementation(name)
+        set_attention(self.model, ATTENTION_NAME if shared else self._own_attention)
 
     def logits(
         self,
@@ -74,13 +76,18 @@ class Backbone:
 
         `seen`, if given, receives the options the model passes to its attention.
         """
-        self.use_attention(shared=True)
+        ids_ = torch.tensor(list(ids), device=self.device)
+        positions_ = torch.tensor(list(positions), device=self.device)
+        keep_ = torch.tensor(list(keep), device=self.device)
         with torch.inference_mode():
+            if self._packed is not None:
+                return self._packed.logits(ids_, positions_, attention, keep_)
+            self.use_attention(shared=True)
             output = cast(Any, self.model)(  # Any: a model's call is untyped
-                input_ids=torch.tensor([list(ids)], device=self.device),
-                position_ids=torch.tensor([list(positions)], device=self.device),
+                input_ids=ids_[None],
+                position_ids=positions_[None],
                 use_cache=False,
-                logits_to_keep=torch.tensor(list(keep), device=self.device),
+                logits_to_keep=keep_,
                 attention_pass=attention,
                 attention_options=seen,
             )
@@ -104,9 +111,7 @@ class Backbone:
 
         Sets `bytes_per_token` and `window`.
         """
-        rope = cast(dict[str, Any], getattr(self.config, "rope_parameters", None) or {})
-        kinds = {r.get("rope_type") for r in (rope, *rope.values()) if isinstance(r, dict)}
-        if kinds & _LENGTH_DEPENDENT_ROPE:
+        if _rope_types(stated(self.config, "rope_parameters")) & _LENGTH_DEPENDENT_ROPE:
             return "its rotary embedding depends on the length of the text"
         seen: dict[str, object] = {}
         try:
@@ -117,10 +122,17 @@ class Backbone:
         unknown = sorted(k for k, v in seen.items() if v is not None and k not in _HARMLESS)
         if unknown:
             return f"its attention also wants {', '.join(unknown)}"
-        exact = cast(torch.dtype, self.model.dtype) == torch.float32
-        if not difference <= (_TOLERANCE_EXACT if exact else _TOLERANCE_HALF):
+        if not self._close(difference):
             return f"its logits differ by {difference:.2g} of their spread"
+        if self._pack and packable(self.model):
+            self._packed = PackedLlama(self.model)
+            if not self._close(self._probe({})):
+                self._packed = None
         return None
+
+    def _close(self, difference: float) -> bool:
+        exact = self.model.dtype == torch.float32
+        return difference <= (_TOLERANCE_EXACT if exact else _TOLERANCE_HALF)
 
     def _probe(self, seen: dict[str, object]) -> float:
         """Compare prefix + prefill + one decode step with the model's own attention."""
@@ -157,7 +169,15 @@ class Backbone:
         return cast(Tensor, output.logits)[0, -1].float()
 
 
-def _estimate_bytes(config: Any, dtype: torch.dtype) -> int:  # Any: configs differ
-    layers = getattr(config, "num_hidden_layers", 1)
-    width = getattr(config, "hidden_size", 1)
+def _estimate_bytes(config: object, dtype: torch.dtype) -> int:
+    layers: int = stated(config, "num_hidden_layers", 1)
+    width: int = stated(config, "hidden_size", 1)
     return 2 * layers * width * dtype.itemsize
+
+
+def _rope_types(parameters: object) -> set[str]:
+    """Collect the types of rotary embedding; some models have one per kind of layer."""
+    if not isinstance(parameters, dict):
+        return set()
+    fields = cast(dict[str, object], parameters)
+    return {str(fields.get("rope_type"))}.union(*map(_rope_types, fields.values()))

@@ -11,7 +11,6 @@ for a single token is refused, never cut.
 import logging
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,6 +31,7 @@ from selfalign.engines.sampling import NgramPenalty
 from selfalign.engines.scoring import Wanted, score
 from selfalign.engines.settings import EngineSettings
 from selfalign.engines.texts import TextReader
+from selfalign.engines.untyped import encode, stated
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class TransformersLM:
         self.fingerprint = fingerprint
         self.settings = settings or EngineSettings()
         self.tokenizer = tokenizer
-        self._backbone = Backbone(model)
+        self._backbone = Backbone(model, pack=self.settings.pack_weights)
         self._reader = TextReader(tokenizer, self._backbone.vocabulary)
         self._store = PrefixStore(self._backbone.fill, self.settings.cache_budget() // 2)
 
@@ -63,14 +63,14 @@ class TransformersLM:
         """The loaded weights."""
         return self._backbone.model
 
-    @cached_property
+    @property
     def context_length(self) -> int:
         """Tokens the model can attend to, prompt and completion together."""
-        stated = getattr(self._backbone.config, "max_position_embeddings", None)
-        if isinstance(stated, int):
-            return stated
-        limit = self.tokenizer.model_max_length
-        return int(limit) if limit < 1_000_000 else _UNSTATED_CONTEXT
+        positions: int | None = stated(self._backbone.config, "max_position_embeddings")
+        if positions is not None:
+            return positions
+        limit: float = stated(self.tokenizer, "model_max_length", _UNSTATED_CONTEXT)
+        return int(min(limit, _UNSTATED_CONTEXT))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, special tokens not counted."""
@@ -207,9 +207,10 @@ class TransformersLM:
 
     @cached_property
     def _ends(self) -> frozenset[int]:
-        stated = cast(Any, self.model.generation_config).eos_token_id  # Any: int, list or None
-        ends = stated if isinstance(stated, list) else [stated]
-        return frozenset(t for t in (*ends, self.tokenizer.eos_token_id) if t is not None)
+        ends: int | list[int] | None = stated(self.model.generation_config, "eos_token_id")
+        own: int | None = stated(self.tokenizer, "eos_token_id")
+        listed = ends if isinstance(ends, list) else [ends]
+        return frozenset(token for token in (*listed, own) if token is not None)
 
     def _banned(self, choice: Sampling) -> list[int]:
         banned: set[int] = set()
@@ -221,10 +222,7 @@ class TransformersLM:
         return sorted(banned)
 
     def _encode(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
-        if not texts:
-            return []
-        encoded = self.tokenizer(list(texts), add_special_tokens=special, verbose=False)
-        return cast(list[list[int]], encoded["input_ids"])
+        return encode(self.tokenizer, list(texts), special=special) if texts else []
 
     def _room(self, ids: Sequence[int], prompt: str) -> int:
         if not ids:

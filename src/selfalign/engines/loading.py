@@ -28,19 +28,19 @@ def load_model(
     Raises:
         ModelError: the files cannot be read as a causal language model.
     """
-    options: dict[str, Any] = {  # Any: transformers' own keyword arguments
+    options: dict[str, Any] = {  # Any here and below: transformers' loaders are partly typed
         "revision": located.revision or "main",
         "trust_remote_code": trust_remote_code,
     }
     with _explained(located), _no_bars():
-        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_source(located), **options)
-        model = AutoModelForCausalLM.from_pretrained(
+        tokenizer = cast(Any, AutoTokenizer).from_pretrained(_tokenizer_source(located), **options)
+        model = cast(Any, AutoModelForCausalLM).from_pretrained(
             located.base, dtype=settings.torch_dtype(), **options
         )
-        model = cast(PreTrainedModel, model).to(settings.torch_device())  # type: ignore[reportArgumentType]  transformers' own annotation of `to` is broken
+        model = model.to(settings.torch_device())
         if located.adapter is not None:
             model = _with_adapter(model, str(located.adapter), merge=settings.merge_adapter)
-    return model.eval(), cast(PreTrainedTokenizerBase, tokenizer)
+    return model.eval(), tokenizer
 
 
 def pinned_revision(model: PreTrainedModel) -> str:
@@ -52,7 +52,7 @@ def _with_adapter(model: PreTrainedModel, adapter: str, *, merge: bool) -> PreTr
     """Put LoRA layers into the model (or their product into its weights) and return it."""
     from peft import PeftModel  # only when there is an adapter: importing it takes a second
 
-    wrapped = cast(Any, PeftModel.from_pretrained(model, adapter))  # Any: peft is untyped here
+    wrapped = cast(Any, PeftModel).from_pretrained(model, adapter)  # Any: partly typed
     return wrapped.merge_and_unload() if merge else wrapped.get_base_model()
 
 

@@ -24,18 +24,21 @@ class RowCache:
         self.keys: list[Tensor] = []
         """Per layer (rows, capacity, K, D), so one token of one row is one contiguous write."""
         self.values: list[Tensor] = []
-        self.rows = 0
-        self.capacity = 0
+        self.rows: int = 0
+        self.capacity: int = 0
 
     def reserve(self, rows: int, capacity: int) -> None:
         """Make room for so many rows of so many tokens, keeping what is there."""
         if rows <= self.rows and capacity <= self.capacity:
             return
         rows, capacity = max(rows, self.rows), max(capacity, self.capacity)
+        # Zeros, not garbage: masked positions are still read, and 0 * NaN would poison a row.
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
-                new = old.new_zeros((rows, capacity, *old.shape[2:]))
-                new[: old.shape[0], : old.shape[1]] = old
+                new = old.new_empty((rows, capacity, *old.shape[2:]))
+                new[: self.rows, : self.capacity] = old
+                new[self.rows :].zero_()
+                new[: self.rows, self.capacity :].zero_()
                 tensors[layer] = new
         self.rows, self.capacity = rows, capacity
 
@@ -59,7 +62,6 @@ class RowCache:
         """Store (K, T, D) at flat positions (row * capacity + token); `index` is (T,)."""
         if layer == len(self.keys):
             shape = (self.rows, self.capacity, key.shape[0], key.shape[2])
-            # Zeros, not empty: masked positions are still read, and 0 * NaN would poison a row.
             self.keys.append(key.new_zeros(shape))
             self.values.append(value.new_zeros(shape))
         for store, new in ((self.keys[layer], key), (self.values[layer], value)):
@@ -101,12 +103,9 @@ class Prefill:
                 )
             )
             start += length
-        if len(parts) == 1:
-            out, lse = parts[0][0][0], parts[0][1][0]
-        else:
-            out = torch.cat([out for out, _ in parts], dim=2)[0]
-            lse = torch.cat([lse for _, lse in parts], dim=2)[0]
-        return add_shared(query, out, lse, layer, self.shared, scale).transpose(0, 1)
+        out = torch.cat([out[0].transpose(0, 1) for out, _ in parts])
+        lse = torch.cat([lse[0].t() for _, lse in parts])
+        return add_shared(query, out, lse, layer, self.shared, scale)
 
 
 @dataclass(frozen=True)
@@ -126,16 +125,12 @@ class Decode:
         """Attend to the row's own tokens, then to what it shares; see `AttentionPass`."""
         self.cache.write(layer, self.index, key, value)
         heads, rows, size = query.shape
-        key_heads = key.shape[0]
-        own = (
-            store[layer][:rows, : self.longest].transpose(1, 2)
-            for store in (self.cache.keys, self.cache.values)
-        )
-        grouped = query.view(key_heads, heads // key_heads, rows, size).permute(2, 0, 1, 3)
-        out, lse = attend_with_lse(grouped, *own, scale, mask=self.mask)
-        out = out.permute(1, 2, 0, 3).reshape(heads, rows, size)
-        lse = lse.permute(1, 2, 0).reshape(heads, rows)
-        return add_shared(query, out, lse, layer, self.shared, scale).transpose(0, 1)
+        keys = self.cache.keys[layer][:rows, : self.longest].transpose(1, 2)
+        values = self.cache.values[layer][:rows, : self.longest].transpose(1, 2)
+        apart = query.transpose(0, 1).reshape(rows, key.shape[0], heads // key.shape[0], size)
+        out, lse = attend_with_lse(apart, keys, values, scale, mask=self.mask)
+        out, lse = out.reshape(rows, heads, size), lse.reshape(rows, heads)
+        return add_shared(query, out, lse, layer, self.shared, scale)
 
 
 def decode_pass(cache: RowCache, lengths: Sequence[int], shared: Sequence[Sharing]) -> Decode:

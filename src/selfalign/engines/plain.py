@@ -15,6 +15,7 @@ from torch import Tensor
 from selfalign.engines.backbone import Backbone
 from selfalign.engines.rows import Row, Writer, draw_for
 from selfalign.engines.scoring import Wanted
+from selfalign.engines.untyped import floats
 
 
 class PlainDecoder:
@@ -84,5 +85,5 @@ def plain_score(backbone: Backbone, requests: Sequence[Wanted], places: int) -> 
             scored = requests[number].scored
             logits = cast(Tensor, output.logits)[line, [p for p, _ in scored]].float()
             logp = torch.log_softmax(logits, dim=-1)
-            scores[number] = logp[range(len(scored)), [t for _, t in scored]].tolist()
+            scores[number] = floats(logp[range(len(scored)), [t for _, t in scored]])
     return scores

@@ -63,7 +63,7 @@ def common_prefix_length(first: Sequence[int], second: Sequence[int]) -> int:
     return low
 
 
-def plan_sharing(prompts: Sequence[Sequence[int]], min_saved: int = MIN_SAVED) -> Sharings:
+def plan_sharing(prompts: Sequence[list[int]], min_saved: int = MIN_SAVED) -> Sharings:
     """Lay prompts into a tree of shared stretches; every prompt keeps at least one own token."""
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
     common = [

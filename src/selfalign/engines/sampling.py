@@ -22,16 +22,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfalign.core.protocols import Sampling
+from selfalign.engines.untyped import from_array, ints
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_NONE: Counter[int] = Counter()
 _NUCLEUS_FIRST = 64
-"""Candidates tried before a full sort; peaked distributions never need more."""
+"""Candidates tried first; rows whose distribution is flatter get eight times as many, and so on."""
 
 
 def uniforms(seeds: NDArray[np.uint64], steps: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Hash (seed, step) pairs to uniform numbers in [0, 1): splitmix64, applied twice."""
     with np.errstate(over="ignore"):
-        return (_mix(_mix(seeds + _GOLDEN) + steps * _GOLDEN) >> np.uint64(11)) * 2.0**-53
+        mixed = _mix(_mix(seeds + _GOLDEN) + steps * _GOLDEN)
+    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -61,7 +64,7 @@ class NgramPenalty:
         total: dict[int, float] = {}
         for n, penalty in self._penalties.items():
             context = tuple(tokens[len(tokens) - n + 1 :]) if n > 1 else ()
-            for token, count in self._followers[n].get(context, {}).items():
+            for token, count in self._followers[n].get(context, _NONE).items():
                 total[token] = total.get(token, 0.0) + penalty * count
         return total
 
@@ -100,15 +103,15 @@ class Draw:
         if self._banned is not None:
             logits[self._banned[0], self._banned[1]] = float("-inf")
         if self._greedy:
-            return logits.argmax(-1).tolist()
+            return ints(logits.argmax(-1))
         probabilities = torch.softmax(logits / self._temperatures, dim=-1)
         cumulative = nucleus(probabilities, self._top_p).double().cumsum(-1)
-        target = torch.from_numpy(uniforms(self._seeds, np.array(steps, dtype=np.uint64)))
-        target = target.to(logits.device)
+        draws = uniforms(self._seeds, np.array(steps, dtype=np.uint64))
+        target = from_array(draws).to(logits.device)
         # Right of the target, so that a token of probability zero is never drawn.
         drawn = torch.searchsorted(cumulative, (target * cumulative[:, -1])[:, None], right=True)
         drawn = drawn[:, 0].clamp(max=logits.shape[-1] - 1)
-        return torch.where(self._greedy_rows, logits.argmax(-1), drawn).tolist()
+        return ints(torch.where(self._greedy_rows, logits.argmax(-1), drawn))
 
 
 def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
@@ -116,17 +119,23 @@ def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
 
     Shapes: (B, V), (B,). The most probable token always stays; nothing is renormalised.
     """
+    kept = probabilities
     rows = torch.nonzero(top_p < 1.0)[:, 0]
-    if not len(rows):
-        return probabilities
-    part = probabilities if len(rows) == len(top_p) else probabilities[rows]
-    wanted = top_p[rows][:, None]
-    width = min(_NUCLEUS_FIRST, part.shape[-1])
-    values, ids = part.topk(width, dim=-1)
-    if width < part.shape[-1] and bool((values.sum(-1, keepdim=True) < wanted).any()):
-        values, ids = part.sort(dim=-1, descending=True)
-    before = values.double().cumsum(-1) - values
-    kept = torch.zeros_like(part).scatter(-1, ids, values.masked_fill(before >= wanted, 0.0))
-    if part is probabilities:
-        return kept
-    return probabilities.index_copy(0, rows, kept)
+    width = _NUCLEUS_FIRST
+    while len(rows):
+        part = probabilities[rows]
+        width = min(width, part.shape[-1])
+        values, ids = part.topk(width, dim=-1)
+        before = values.double().cumsum(-1) - values
+        # A row is settled when the candidates reach beyond its nucleus, or there are no others.
+        settled = before[:, -1] + values[:, -1] >= top_p[rows]
+        if width == part.shape[-1]:
+            settled = torch.ones_like(settled)
+        nuclei = values.masked_fill(before >= top_p[rows, None], 0.0)
+        done = rows[settled]
+        if len(done):
+            found = torch.zeros_like(part[settled]).scatter(-1, ids[settled], nuclei[settled])
+            kept = kept.index_copy(0, done, found)
+        rows = rows[~settled]
+        width *= 8
+    return kept

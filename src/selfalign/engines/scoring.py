@@ -14,6 +14,7 @@ import torch
 from selfalign.engines.backbone import Backbone
 from selfalign.engines.passes import Prefill, sharings
 from selfalign.engines.prefix import PrefixStore, Sharings, plan_sharing, share_nothing
+from selfalign.engines.untyped import floats
 
 _PASS_TOKENS = 4096
 """New tokens per pass; a larger product of matrices is not faster."""
@@ -25,7 +26,7 @@ _PASS_LOGITS = 1 << 26
 class Wanted:
     """Tokens to run, and which next tokens to score after which of them."""
 
-    tokens: Sequence[int]
+    tokens: list[int]
     scored: Sequence[tuple[int, int]]
     """(position, token): log p of `token` as the successor of `tokens[position]`; ascending."""
 
@@ -96,5 +97,5 @@ def _run(
     ]
     wanted = [token for row in rows for _, token in row.scored]
     normaliser = torch.logsumexp(logits, dim=-1)
-    found = iter((logits[lines, wanted] - normaliser[lines]).tolist())
+    found = iter(floats(logits[lines, wanted] - normaliser[lines]))
     return [[next(found) for _ in row.scored] for row in rows]

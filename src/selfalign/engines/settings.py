@@ -36,6 +36,8 @@ class EngineSettings:
     """Compute what prompts have in common once."""
     own_attention: bool = True
     """Off: the model's own attention and cache, as transformers' `generate` would run it."""
+    pack_weights: bool = True
+    """Run a small Llama on a copy of its weights that is laid out for decoding."""
     merge_adapter: bool = False
     """Add the adapter into the base's weights on loading: faster, equal up to rounding."""
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from selfalign.engines.untyped import decode
+
 CONTEXT_TOKENS = 6
 """Prompt tokens decoded with a response, so that its first token keeps its leading space."""
 
@@ -59,10 +61,7 @@ class TextReader:
         )
 
     def _decode(self, tokens: Sequence[int]) -> str:
-        text = self._tokenizer.decode(
-            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return cast(str, text)
+        return decode(self._tokenizer, list(tokens))
 
 
 def _may_end(piece: str, stop: tuple[str, ...], tails: tuple[str, ...]) -> bool:
