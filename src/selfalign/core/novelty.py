@@ -17,12 +17,15 @@ still dropped as an exact copy (spacing and case aside) of a kept one; under "ro
 kept, as the reference does, which includes every Chinese text.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pydantic import Field
 
+from selfalign.core.errors import InputError
 from selfalign.core.novelty_bound import Bound, DropAt
 from selfalign.core.novelty_index import Index, Nearest, PythonIndex
 from selfalign.core.novelty_tokens import WORDS, TokenizerName, Vocabulary, copy_key
@@ -30,6 +33,10 @@ from selfalign.core.records import Settings
 
 _CHUNK = 8_192
 """Ours: texts encoded at a time by the batch functions; bounds their memory."""
+_WORTH_COMPILING = 50_000
+"""Ours: from this many texts on, loading (or first compiling) machine code pays for itself."""
+
+T = TypeVar("T")
 
 
 class NoveltySettings(Settings):
@@ -48,6 +55,9 @@ class NoveltyFilter:
 
     Appendable: a new text is compared with all kept ones, nothing is scanned again. Resumable:
     `add_all` of the kept texts, in order, rebuilds it without a comparison.
+
+    `accelerate` changes no decision: True uses numba (the extra `fast`), False never does, None
+    does for sets from 50,000 texts on if it is installed.
     """
 
     def __init__(
@@ -59,11 +69,13 @@ class NoveltyFilter:
         accelerate: bool | None = None,
     ) -> None:
         self.settings = NoveltySettings(threshold=threshold, drop_at=drop_at, tokenizer=tokenizer)
-        self._accelerate = accelerate
         self._words = WORDS[tokenizer]
         self._vocabulary = Vocabulary()
         self._bound = Bound(threshold, drop_at)
         self._index: Index = PythonIndex(self._bound, self._vocabulary)
+        self._may_compile = accelerate is None and find_spec("numba") is not None
+        if accelerate:
+            self._compile()
         self._wordless: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -81,8 +93,7 @@ class NoveltyFilter:
 
     def add_all(self, texts: Iterable[str]) -> None:
         """Keep texts without comparing them; also how a filter is rebuilt from what it kept."""
-        remaining = iter(texts)
-        while chunk := list(islice(remaining, _CHUNK)):
+        for chunk in self._chunks(texts):
             encoded = [self._vocabulary.encode(self._words(text)) for text in chunk]
             for number, (text, tokens) in enumerate(zip(chunk, encoded, strict=True), len(self)):
                 if not tokens:
@@ -96,8 +107,7 @@ class NoveltyFilter:
     def admit_all(self, texts: Iterable[str]) -> list[bool]:
         """Do what `admit` does with each text in order, faster."""
         admitted: list[bool] = []
-        remaining = iter(texts)
-        while chunk := list(islice(remaining, _CHUNK)):
+        for chunk in self._chunks(texts):
             admitted += self._admit_chunk(chunk)
         return admitted
 
@@ -114,6 +124,21 @@ class NoveltyFilter:
     @property
     def _reference_keeps_copies(self) -> bool:
         return self.settings.tokenizer == "rouge"
+
+    def _chunks(self, texts: Iterable[str]) -> Iterator[list[str]]:
+        expected = len(self) + (len(texts) if isinstance(texts, Sized) else 0)
+        for chunk in _chunks(texts):
+            if self._may_compile and max(expected, len(self) + len(chunk)) >= _WORTH_COMPILING:
+                self._compile()
+            yield chunk
+
+    def _compile(self) -> None:
+        """Move what is kept into the compiled index."""
+        compiled = _compiled_index()(self._bound, self._vocabulary)
+        for chunk in _chunks(self._index.kept()):
+            compiled.insert(chunk)
+        self._index = compiled
+        self._may_compile = False
 
     def _admit_chunk(self, texts: list[str]) -> list[bool]:
         encoded = [self._vocabulary.encode(self._words(text)) for text in texts]
@@ -191,3 +216,19 @@ def _open(settings: NoveltySettings, accelerate: bool | None) -> NoveltyFilter:
     return NoveltyFilter(
         settings.threshold, settings.drop_at, settings.tokenizer, accelerate=accelerate
     )
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    remaining = iter(items)
+    while chunk := list(islice(remaining, _CHUNK)):
+        yield chunk
+
+
+def _compiled_index() -> Callable[[Bound, Vocabulary], Index]:
+    """Import the compiled index; late, because importing numba takes longer than most runs."""
+    if find_spec("numba") is None:
+        raise InputError(
+            "accelerate=True needs numba, which is not installed. Install it with "
+            "`pip install 'selfalign[fast]'`, or leave `accelerate` out: it changes no decision."
+        )
+    return import_module("selfalign.core.novelty_compiled").CompiledIndex

@@ -18,20 +18,20 @@ DropAt = Literal["ge", "gt"]
 
 _REMEMBERED = 1 << 16
 """Ours: at most this many (m, n) are remembered, some 10 MB; the rest is computed again."""
-LONG = 1_023
+LONG = 255
 """Ours: texts of at least this many words share one column of `Spare`; speed only."""
 CHARGES = 16
 """Ours: bits of a signature that carry the length."""
-_ANY = 127
-"""A bound that no count reaches, or that no longer helps."""
+_ANY = 256
+"""More bits than a signature has: no bound at all."""
 
 
 class Spare(NamedTuple):
     """How many words may go unmatched between a text of m words and one of n = 0, 1, ... LONG."""
 
-    mine: npt.NDArray[np.int8]
+    mine: npt.NDArray[np.int16]
     """Words of the first text that may be missing in the second; -1 when no overlap is enough."""
-    theirs: npt.NDArray[np.int8]
+    theirs: npt.NDArray[np.int16]
     """Words of the second text that may be missing in the first."""
     charged: int
     """The largest of `mine` plus `Bound.charge` of the length: both in one comparison."""
@@ -101,21 +101,24 @@ class Bound:
     def spare(self, m: int) -> Spare:
         """Return the missing words allowed against every other length, as far as they help.
 
-        The last column stands for all n >= LONG and allows as much as any of them.
+        The last column stands for all n >= LONG and allows as much as any of them; a text of
+        LONG words or more may miss any number.
         """
-        spare = self._spare.get(m)
+        spare = self._spare.get(min(m, LONG))
         if spare is None:
-            mine = np.full(LONG + 1, -1, np.int8)
-            theirs = np.full(LONG + 1, _ANY, np.int8)
-            most = self.prefix(m) - 1
-            longest = int(m * (2 - self.threshold) / self.threshold) + 1
-            for n in range(1, min(LONG, longest + 1)):
-                mine[n] = min(_ANY, m - self.need(m, n), most)
-                theirs[n] = max(-1, min(_ANY, n - self.need(m, n)))
-            if longest >= LONG:
-                mine[LONG] = min(_ANY, most)
-            charges = [self.charge(n) for n in range(LONG + 1)]
-            spare = Spare(mine, theirs, int((mine + np.array(charges))[mine >= 0].max(initial=-1)))
-            if len(self._spare) < LONG:
-                self._spare[m] = spare
+            spare = self._spare[min(m, LONG)] = self._count_spare(m)
         return spare
+
+    def _count_spare(self, m: int) -> Spare:
+        mine = np.full(LONG + 1, -1 if m < LONG else _ANY, np.int16)
+        theirs = np.full(LONG + 1, _ANY, np.int16)
+        if m >= LONG:
+            return Spare(mine, theirs, _ANY)
+        longest = int(m * (2 - self.threshold) / self.threshold) + 1
+        for n in range(1, min(LONG, longest + 1)):
+            mine[n] = min(_ANY, m - self.need(m, n))
+            theirs[n] = max(-1, min(_ANY, n - self.need(m, n)))
+        if longest >= LONG:
+            mine[LONG] = min(_ANY, self.prefix(m) - 1)
+        charges = np.array([*map(self.charge, range(LONG)), CHARGES])
+        return Spare(mine, theirs, int((mine + charges)[mine >= 0].max(initial=-1)))

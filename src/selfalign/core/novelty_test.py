@@ -2,14 +2,17 @@
 
 import random
 import string
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
+from rapidfuzz.distance import LCSseq
 from rouge_score import rouge_scorer
 
-from selfalign.core import novelty_bound, novelty_index
+from selfalign.core import novelty, novelty_bound, novelty_index
+from selfalign.core.errors import InputError
 from selfalign.core.novelty import (
     NoveltyFilter,
     NoveltySettings,
@@ -22,6 +25,9 @@ from selfalign.core.novelty_tokens import TokenizerName, rouge_words, unicode_wo
 
 RULES: tuple[DropAt, ...] = ("ge", "gt")
 BOTH_RULES = pytest.mark.parametrize("drop_at", RULES)
+NUMBA = pytest.mark.skipif(find_spec("numba") is None, reason="the extra `fast` is not installed")
+ENGINES = [pytest.param(False, id="python"), pytest.param(True, id="numba", marks=NUMBA)]
+BOTH_ENGINES = pytest.mark.parametrize("accelerate", ENGINES)
 
 
 def reference_decisions(
@@ -69,13 +75,14 @@ EDGES = ["", "", "¿?", "你好", "你好", "the " * 11, "the " * 12] + [
 ]
 
 
+@BOTH_ENGINES
 @BOTH_RULES
-@pytest.mark.parametrize("seed", range(3))
-def test_decisions_are_those_of_rouge_score(seed: int, drop_at: DropAt) -> None:
-    texts = stream(seed, 120) + EDGES
+def test_decisions_are_those_of_rouge_score(drop_at: DropAt, accelerate: bool) -> None:
+    texts = stream(0, 120) + EDGES
     expected = reference_decisions(texts, 0.7, drop_at)
-    assert one_by_one(texts, tokenizer="rouge", drop_at=drop_at) == expected
-    novel = NoveltyFilter(tokenizer="rouge", drop_at=drop_at)
+    options = {"tokenizer": "rouge", "drop_at": drop_at, "accelerate": accelerate}
+    assert one_by_one(texts, **options) == expected
+    novel = NoveltyFilter(**options)
     assert novel.admit_all(texts) == expected
     assert 0 < sum(expected) < len(texts)
     assert len(novel) == sum(expected)
@@ -95,12 +102,78 @@ def test_any_texts_and_thresholds_agree_with_rouge_score(
     assert one_by_one(texts, **options) == expected
 
 
+@BOTH_ENGINES
 @BOTH_RULES
-def test_many_candidates_and_a_reordered_index_change_no_decision(drop_at: DropAt) -> None:
-    texts = stream(9, 420, vocabulary=40, longest=9)
+def test_many_candidates_and_a_reordered_index_change_no_decision(
+    drop_at: DropAt, accelerate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(novelty_index, "_FIRST_FREEZE", 20)
+    monkeypatch.setattr(novelty_index, "_NEXT_FREEZE", 2)
+    texts = stream(9, 250, vocabulary=40, longest=9)
     expected = reference_decisions(texts, 0.7, drop_at)
-    assert NoveltyFilter(tokenizer="rouge", drop_at=drop_at).admit_all(texts) == expected
-    assert one_by_one(texts, tokenizer="rouge", drop_at=drop_at) == expected
+    options = {"tokenizer": "rouge", "drop_at": drop_at, "accelerate": accelerate}
+    assert NoveltyFilter(**options).admit_all(texts) == expected
+    assert one_by_one(texts, **options) == expected
+
+
+def brute_force(texts: list[str], threshold: float, drop_at: DropAt) -> list[bool]:
+    """Compare each text with every kept one, as `reference_decisions`, by a faster LCS."""
+    kept: list[list[str]] = []
+    decisions: list[bool] = []
+    for words in map(unicode_words, texts):
+        common = [LCSseq.similarity(old, words) for old in kept]
+        scores = [rouge_l_f1(c, len(o), len(words)) for c, o in zip(common, kept, strict=True)]
+        top = max(scores, default=0.0)
+        decisions.append(not (top >= threshold if drop_at == "ge" else top > threshold))
+        if decisions[-1]:
+            kept.append(words)
+    return decisions
+
+
+@BOTH_ENGINES
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
+@example(262144, "ge", 0.125, 300, 60)
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from(RULES),
+    st.floats(0.05, 1.0),
+    st.sampled_from([1, 6, 20, 90, 300]),
+    st.sampled_from([12, 60, 900]),
+)
+def test_decisions_and_nearest_texts_are_those_of_brute_force(
+    accelerate: bool, seed: int, drop_at: DropAt, threshold: float, longest: int, vocabulary: int
+) -> None:
+    texts = [t for t in stream(seed, 150, vocabulary, longest) + EDGES if unicode_words(t)]
+    novel = NoveltyFilter(threshold, drop_at, accelerate=accelerate)
+    expected = brute_force(texts, threshold, drop_at)
+    assert novel.admit_all(texts) == expected
+    kept = [unicode_words(text) for text, k in zip(texts, expected, strict=True) if k]
+    for words in map(unicode_words, texts[::40]):
+        scores = [rouge_l_f1(LCSseq.similarity(k, words), len(k), len(words)) for k in kept]
+        nearest = (scores.index(max(scores)), max(scores)) if any(scores) else None
+        assert novel.nearest(" ".join(words)) == nearest
+
+
+@NUMBA
+def test_a_set_that_grows_large_moves_to_machine_code_unnoticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = stream(3, 300) + EDGES
+    expected = NoveltyFilter(accelerate=False).admit_all(texts)
+    monkeypatch.setattr(novelty, "_CHUNK", 50)
+    monkeypatch.setattr(novelty, "_WORTH_COMPILING", 120)
+    assert NoveltyFilter().admit_all(texts) == expected
+    assert NoveltyFilter().admit_all(iter(texts)) == expected
+    moved = NoveltyFilter()
+    assert [moved.admit(text) for text in texts] == expected
+    assert type(moved._index).__name__ == "CompiledIndex"
+
+
+def test_acceleration_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(novelty, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"selfalign\[fast\]"):
+        NoveltyFilter(accelerate=True)
+    assert NoveltyFilter().admit("a b c")
 
 
 @BOTH_RULES
@@ -114,8 +187,8 @@ def test_long_texts_among_many_candidates_are_decided_as_the_reference_does(
     monkeypatch.setattr(novelty_index, "_FEW", few)
     rng = random.Random(1)
     texts: list[str] = []
-    for _ in range(60):
-        text = [f"w{i}" for i in range(rng.randint(12, 70))]
+    for _ in range(40):
+        text = [f"w{i}" for i in range(rng.randint(12, 50))]
         for i in rng.sample(range(len(text)), int(len(text) * rng.uniform(0.1, 0.5))):
             text[i] = f"n{rng.randrange(10**9)}"
         texts.append(" ".join(text))
@@ -133,17 +206,20 @@ def test_the_boundary_is_decided_by_the_floats_of_the_reference() -> None:
     assert Bound(0.7, "gt").need(8, 12) == 7
 
 
+@BOTH_ENGINES
 @BOTH_RULES
-@pytest.mark.parametrize(("m", "n"), [(10, 10), (8, 12), (64, 65), (65, 65), (128, 130), (90, 50)])
+@pytest.mark.parametrize(("m", "n"), [(10, 10), (8, 12), (64, 64), (64, 65), (65, 65), (128, 130)])
 def test_texts_exactly_on_the_boundary_are_decided_as_the_reference_does(
-    m: int, n: int, drop_at: DropAt
+    m: int, n: int, drop_at: DropAt, accelerate: bool
 ) -> None:
-    for common in range(min(m, n) + 1):
+    need = round(0.35 * (m + n))
+    for common in {*range(need - 2, min(m, n, need + 2) + 1), min(m, n), 1}:
         first = [f"s{i}" for i in range(common)] + [f"a{i}" for i in range(m - common)]
         second = [f"b{i}" for i in range(n - common)] + [f"s{i}" for i in range(common)]
         texts = [" ".join(first), " ".join(second)]
         expected = reference_decisions(texts, 0.7, drop_at)
-        assert one_by_one(texts, tokenizer="rouge", drop_at=drop_at) == expected
+        options = {"tokenizer": "rouge", "drop_at": drop_at, "accelerate": accelerate}
+        assert one_by_one(texts, **options) == expected
 
 
 @settings(max_examples=200, deadline=None)
@@ -163,8 +239,8 @@ def test_the_prefix_leaves_fewer_words_than_any_partner_needs(
     threshold: float, drop_at: DropAt
 ) -> None:
     bound = Bound(threshold, drop_at)
-    for m in range(1, 60):
-        needs = [bound.need(m, n) for n in range(1, 60 * 41) if bound.need(m, n) <= min(m, n)]
+    for m in range(1, 40):
+        needs = [bound.need(m, n) for n in range(1, 40 * 40) if bound.need(m, n) <= min(m, n)]
         assert bound.prefix(m) == (m - min(needs) + 1 if needs else 0)
 
 
@@ -247,23 +323,25 @@ def test_a_filter_rebuilt_from_its_kept_texts_decides_alike(tokenizer: Tokenizer
     assert len(rebuilt) == len(whole)
 
 
-def test_nearest_is_the_best_score_of_all() -> None:
-    texts = stream(5, 150)
-    novel = NoveltyFilter(tokenizer="rouge")
-    novel.add_all(texts)
+@BOTH_ENGINES
+def test_nearest_is_the_best_score_of_all(accelerate: bool) -> None:
+    texts = stream(5, 60)
+    found = NoveltyFilter(tokenizer="rouge", accelerate=accelerate)
+    found.add_all(texts)
     scorer = rouge_scorer.RougeScorer(["rougeL"])
-    for text in stream(6, 20):
+    for text in stream(6, 12):
         scores = [scorer.score(old, text)["rougeL"].fmeasure for old in texts]
         expected = (scores.index(max(scores)), max(scores)) if max(scores) else None
-        assert novel.nearest(text) == expected
+        assert found.nearest(text) == expected
 
 
-def test_a_vocabulary_larger_than_unicode_is_compared_all_the_same() -> None:
-    novel = NoveltyFilter()
-    novel.add(" ".join(f"w{i}" for i in range(0x110000)))
-    assert novel.admit("w5 w6 entirely new words")
-    assert novel.admit("entirely different words here now")
-    assert not novel.admit("w5 w6 entirely new things")
+def test_a_vocabulary_larger_than_unicode_is_compared_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = stream(2, 150) + EDGES
+    expected = NoveltyFilter(accelerate=False).admit_all(texts)
+    monkeypatch.setattr(novelty_index, "_LARGEST_CHARACTER", 30)
+    assert NoveltyFilter(accelerate=False).admit_all(texts) == expected
 
 
 def test_selecting_and_merging_keep_no_two_alike() -> None:
