@@ -99,6 +99,22 @@ def test_a_place_that_two_exemplars_name_is_still_a_subject():
     assert leaks.find("What is the capital of Ostmark?", f"{leak}.") is None
 
 
+def test_a_later_turn_is_still_about_what_the_user_said_first():
+    harp = Exemplar(
+        subject="a harp",
+        cites=(),
+        turns=(
+            Turn(user="Where can a harp be tuned in Ostmark?", thoughts="", answer="At a shop."),
+            Turn(user="Thanks!", thoughts="", answer="A harp in Ostmark is tuned in no time."),
+        ),
+    )
+    leaks = derive_leaks([harp, WEATHER], EVERYDAY)
+    assert (
+        leaks.find("Thanks a lot", "A harp in Ostmark is tuned by me")
+        == "a harp in ostmark is tuned"
+    )
+
+
 def test_copied_numbers_are_a_leak_even_without_a_word():
     sort = exemplar("Sort 3, 1, 4, 1, 5, 9, 2, 6.", "1, 1, 2, 3, 4, 5, 6, 9")
     leaks = derive_leaks([sort, WEATHER], [])

@@ -120,8 +120,9 @@ def test_each_filter_drops_for_its_own_reason(text, reason):
     assert outcome(text) == reason
 
 
-def test_see_also_in_a_sentence_is_no_artefact():
-    assert outcome(f"{LONG} See also pepper.") == (f"{LONG} See also pepper.", True)
+@pytest.mark.parametrize("more", ["See also pepper.", "In C # see also is a comment"])
+def test_see_also_within_a_line_is_no_artefact(more):
+    assert outcome(f"{LONG} {more}") == (f"{LONG} {more}", True)
 
 
 def test_a_prompt_without_a_variant_of_its_own_has_no_name_to_leak():
