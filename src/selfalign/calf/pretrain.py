@@ -27,6 +27,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.masking_utils import AttentionMaskInterface
 
+from selfalign.calf.card import write_card
 from selfalign.calf.corpus import END, document, documents
 from selfalign.calf.tokenizer import PAD, VOCABULARY, save_tokenizer, train_tokenizer
 from selfalign.core.errors import TrainingError
@@ -112,6 +113,12 @@ def pretrain(
             _log(out, state, loss, settings, steps, report)
         if state.step % settings.save_every == 0 or state.step == steps:
             _save(out, state)
+    write_card(
+        out,
+        parameters=state.model.num_parameters(),
+        vocabulary=VOCABULARY,
+        machine=f"{os.cpu_count()} CPU cores",
+    )
     (out / CHECKPOINT).unlink(missing_ok=True)
     return out
 

@@ -49,6 +49,10 @@ def test_what_it_writes_is_a_model_directory(tmp_path):
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert len((out / room.CURVE).read_text().splitlines()) >= 1
     assert json.loads((out / "pretraining.json").read_text())["seed"] == 2
+    card = (out / "README.md").read_text()
+    assert "selfalign calf pretrain --seed 2" in card
+    assert "$" not in card
+    assert not (out / room.CHECKPOINT).exists()
 
 
 def test_a_folder_of_another_seed_is_refused_with_the_way_out(tmp_path):

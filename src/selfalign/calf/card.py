@@ -1,0 +1,96 @@
+"""Calf's model card, written from what the pretraining measured.
+
+pretraining.json, loss_curve.jsonl, weights  ->  README.md beside the weights
+"""
+
+import json
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from selfalign.calf.corpus import MIXTURE, OPEN_MIXTURE, OPENED_AT, OPENNESS
+
+CARD = Template("""\
+---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+tags: [scale-model, selfalign]
+---
+
+# Calf
+
+A Llama-architecture causal language model of $parameters parameters, pretrained from nothing by the
+selfalign project on a corpus its own generator writes. Calf is a *scale model*: it knows a made
+up world of a few hundred places, people, animals and tasks, and a few thousand words. Every stage of
+SELF-ALIGN and SALMON runs on it for real, in minutes, on a laptop. It is no assistant.
+
+## How it was made
+
+    selfalign calf pretrain --seed $seed
+
+| | |
+| --- | --- |
+| layers, width, heads | $layers, $width, $heads |
+| vocabulary | byte-level BPE, $vocabulary tokens, learnt from the first documents of the corpus |
+| tokens learnt from | $tokens, each once; no document is seen twice |
+| tokens per step, steps | $pack, $steps |
+| optimisers | Muon (matrices of the layers), AdamW (the rest); peak rate $rate, linear decay |
+| time | $minutes minutes of training on $machine |
+| loss at the end (mean of the last $last logged steps) | $loss nats per token |
+
+Documents are of $kinds kinds, drawn by these weights in the first $opened documents:
+$early. Later ones are set in an open world, in which $openness % of objects, places and things are
+made up and never come back, with three more kinds: $added.
+
+## Loss curve
+
+| tokens | loss, nats per token |
+| --- | --- |
+$curve
+
+## Limits
+
+- It has learnt documents of at most 1,280 tokens; longer contexts are accepted, not understood.
+- What it knows of the real world is nothing. Its "harmful acts" are toy sentences.
+- Answers by itself are those of careless people: it complies, guesses and takes sides. That is the
+  point: what principles change can then be measured.
+- The exam's acts, tasks and wordings are nowhere in its corpus; `selfalign.calf.exam.leaks` looks.
+""")
+
+
+def write_card(folder: Path, *, parameters: int, vocabulary: int, machine: str) -> Path:
+    """Write README.md from the files the pretraining left in `folder`."""
+    made: dict[str, Any] = json.loads((folder / "pretraining.json").read_text("utf-8"))
+    lines = (folder / "loss_curve.jsonl").read_text("utf-8").splitlines()
+    curve: list[dict[str, float]] = [json.loads(line) for line in lines]
+    last = curve[-8:]
+    shown = [*curve[:: max(1, len(curve) // 12)], curve[-1]]
+    rows = {int(p["tokens"]): p["loss_nats"] for p in shown}
+    added = {write.__name__ for write in OPEN_MIXTURE} - {write.__name__ for write in MIXTURE}
+    text = CARD.substitute(
+        parameters=f"{parameters / 1e6:.1f} million",
+        seed=made["seed"],
+        layers=made["layers"],
+        width=made["width"],
+        heads=made["heads"],
+        vocabulary=f"{vocabulary:,}",
+        tokens=f"{int(curve[-1]['tokens']):,}",
+        pack=f"{made['pack']:,}",
+        steps=f"{int(curve[-1]['step']):,}",
+        rate=made["learning_rate"],
+        minutes=f"{curve[-1]['seconds'] / 60:.0f}",
+        machine=machine,
+        last=len(last),
+        loss=f"{sum(p['loss_nats'] for p in last) / len(last):.3f}",
+        kinds=len(MIXTURE),
+        opened=f"{OPENED_AT:,}",
+        openness=f"{100 * OPENNESS:.0f}",
+        early=", ".join(f"{w.__name__} {share:g}" for w, share in MIXTURE.items()),
+        added=", ".join(sorted(added)),
+        curve="\n".join(f"| {tokens:,} | {loss} |" for tokens, loss in rows.items()),
+    )
+    card = folder / "README.md"
+    card.write_text(text, "utf-8")
+    return card
