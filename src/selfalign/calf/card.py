@@ -22,8 +22,8 @@ tags: [scale-model, selfalign]
 # Calf
 
 A Llama-architecture causal language model of $parameters parameters, pretrained from nothing by the
-selfalign project on a corpus its own generator writes. Calf is a *scale model*: it knows a made
-up world of a few hundred places, people, animals and tasks, and a few thousand words. Every stage of
+selfalign project on a corpus its own generator writes. Calf is a *scale model*: it knows a made up
+world of a few hundred places, people, animals and tasks, and a few thousand words. Every stage of
 SELF-ALIGN and SALMON runs on it for real, in minutes, on a laptop. It is no assistant.
 
 ## How it was made
