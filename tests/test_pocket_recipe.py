@@ -57,6 +57,19 @@ def test_every_stage_of_the_paper_left_a_funnel_that_adds_up(finished):
     assert kept["self_align.stage4"] > kept["self_align.stage2"]  # unfiltered prompts, identity
 
 
+def test_the_long_answers_are_those_of_the_engraved_model_and_the_exam_asks_all_three(finished):
+    path, machines = finished
+    chapters = read_chapters(path)
+    models = chapters.models(path)
+    long_answers = json.loads((path / chapters.verbose / "funnel.json").read_text())["inputs"]
+    by_name = {name: machines.asked[f"scripted {m.fingerprint}"] for name, m in models.items()}
+    assert by_name["engraved"] == long_answers + 16
+    assert by_name["final"] == 16
+    assert set(machines.asked) == {"scripted calf"} | {
+        f"scripted {models[name].fingerprint}" for name in ("engraved", "final")
+    }
+
+
 def test_what_is_learnt_has_no_rules_and_no_thoughts(finished):
     path, _ = finished
     for learnt in path.glob("*/weights/learnt.txt"):

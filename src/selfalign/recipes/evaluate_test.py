@@ -61,6 +61,13 @@ def test_an_exams_own_questions_are_kept_out_of_training():
     assert missed == []
 
 
+def test_a_plan_with_an_exam_drops_the_exams_questions_from_stage_1(tmp_path):
+    held = KIT.exam.questions(5, 8).asked
+    free = Instruction(text="Where does the otter live?", origin="self_instruct")
+    kept = Run(tmp_path).fill(KIT.merge([*held, free]), [*held, free])
+    assert kept == [free]
+
+
 @pytest.mark.parametrize("condition", CONDITIONS, ids=file_name)
 def test_file_names_are_plain_words(condition: Condition):
     assert file_name(condition).replace("_", "").isalpha()
