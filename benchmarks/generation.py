@@ -8,6 +8,8 @@ Same random weights, same prompts, same process, greedy, methods in turn; CPU se
 another job on the machine disturbs the ratios less. In float32 the tokens must be identical.
 """
 
+# ruff: noqa: T201  (a benchmark speaks by its table)
+
 import argparse
 import json
 import statistics

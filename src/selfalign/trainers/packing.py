@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
+from selfalign.trainers.untyped import attention_name, ints, logits_of, set_attention
+
 ATTENTION_NAME = "selfalign_segments"
 """The name under which transformers' AttentionInterface knows `segment_attention`."""
 
@@ -50,17 +52,19 @@ def segment_attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    segments = options.get("segments")
-    lengths = cast(list[int], cast(Tensor, segments).tolist()) if segments is not None else None
-    pieces = (t.split(lengths or [query.shape[2]], dim=2) for t in (query, key, value))
+    segments = cast(Tensor | None, options.get("segments"))
+    lengths = ints(segments) if segments is not None else [query.shape[2]]
     parts: list[Tensor] = []
-    for q, k, v in zip(*pieces, strict=True):
-        band = _band(q, window) if window is not None and q.shape[2] > window else None
+    start = 0
+    for length in lengths:
+        q, k, v = (t[:, :, start : start + length] for t in (query, key, value))
+        band = _band(q, window) if window is not None and length > window else None
         parts.append(
             functional.scaled_dot_product_attention(
                 q, k, v, band, dropout_p=rate, is_causal=band is None, scale=scale
             )
         )
+        start += length
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 
 
@@ -76,34 +80,36 @@ def isolates(model: PreTrainedModel) -> str | None:
     Tried out, not looked up: logits of two packed examples against each of them alone on the
     model's own attention. Leaves the model on `segment_attention` if they agree.
     """
-    caller = cast(Any, model)  # Any: a model's call is untyped
-    own = cast(str, caller.config._attn_implementation)
-    size = cast(int, cast(Any, model.get_input_embeddings()).weight.shape[0])
+    own = attention_name(model)
+    size = cast(int, cast(Any, model.get_input_embeddings()).weight.shape[0])  # Any: a Module
     rows = [[(37 * i * i + 11 * i + n) % size for i in range(n)] for n in (7, 5)]
-    device = model.device
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
-            alone = [
-                caller(input_ids=torch.tensor([row], device=device), use_cache=False).logits[0]
-                for row in rows
-            ]
-            AttentionInterface.register(ATTENTION_NAME, segment_attention)
-            model.set_attn_implementation(ATTENTION_NAME)
-            batch = flatten([{"input_ids": row, "labels": row} for row in rows])
-            batch.pop("labels")
-            inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-            packed = caller(**inputs, use_cache=False).logits[0]
-        expected = torch.cat(alone)
-        difference = float((packed - expected).abs().max() / expected.std())
-        reason = None if difference < _TOLERANCE else f"their logits differ by {difference:.2g}"
+        reason = _contamination(model, rows)
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
     model.train(training)
     if reason is not None:
-        model.set_attn_implementation(own)
+        set_attention(model, own)
     return reason
+
+
+def _contamination(model: PreTrainedModel, rows: list[list[int]]) -> str | None:
+    with torch.no_grad():
+        alone = [
+            logits_of(model, input_ids=torch.tensor([row], device=model.device), use_cache=False)
+            for row in rows
+        ]
+        cast(Any, AttentionInterface).register(ATTENTION_NAME, segment_attention)  # untyped
+        set_attention(model, ATTENTION_NAME)
+        batch = flatten([{"input_ids": row, "labels": row} for row in rows])
+        batch.pop("labels")
+        inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        packed = logits_of(model, **inputs, use_cache=False)
+    expected = torch.cat(alone)
+    difference = float((packed - expected).abs().max() / expected.std())
+    return None if difference < _TOLERANCE else f"their logits differ by {difference:.2g}"
 
 
 def flatten(examples: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Tensor]:

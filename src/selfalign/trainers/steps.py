@@ -6,16 +6,16 @@ flattened batch --model--> logits of the trained tokens --cross entropy--> sum /
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from trl import SFTTrainer
 
 from selfalign.trainers.packing import IGNORED, flatten
 from selfalign.trainers.tokenised import Tokenised
+from selfalign.trainers.untyped import SFTTrainer, logits_of
 
 
 def completion_loss(model: torch.nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -27,7 +27,7 @@ def completion_loss(model: torch.nn.Module, inputs: Mapping[str, Tensor]) -> tup
     labels = inputs["labels"][0, 1:]
     where = torch.nonzero(labels != IGNORED)[:, 0]
     rest = {name: tensor for name, tensor in inputs.items() if name != "labels"}
-    logits = model(**rest, use_cache=False, logits_to_keep=where).logits[0]
+    logits = logits_of(model, **rest, use_cache=False, logits_to_keep=where)
     loss = functional.cross_entropy(logits.float(), labels[where], reduction="sum")
     return loss, torch.tensor(len(where), device=labels.device)
 
@@ -116,8 +116,7 @@ class StepWatch(TrainerCallback):
             return
         done, elapsed = state.global_step - self._first, now - self._began
         left = state.max_steps - state.global_step
-        logged = cast(list[dict[str, float]], state.log_history)
-        losses = [entry["loss"] for entry in logged[-1:] if "loss" in entry]
+        losses = [entry["loss"] for entry in state.log_history[-1:] if "loss" in entry]
         self._on_step(
             TrainingProgress(
                 step=state.global_step,

@@ -10,7 +10,6 @@ an example whose prompt alone fills the limit is left out and counted.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -18,6 +17,7 @@ from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import FineTuning
 from selfalign.core.records import TrainingExample
 from selfalign.trainers.packing import IGNORED
+from selfalign.trainers.untyped import encode
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def tokenise(
     Prompt and completion are tokenised as one text; what the prompt has in common with it is
     masked, so the tokens seen in generation are the tokens trained on.
     """
-    prompts = _encode(tokenizer, [e.prompt for e in examples])
-    wholes = _encode(tokenizer, [e.prompt + e.completion for e in examples])
+    prompts = encode(tokenizer, [e.prompt for e in examples])
+    wholes = encode(tokenizer, [e.prompt + e.completion for e in examples])
     result: list[Tokenised | None] = []
     for prompt, whole in zip(prompts, wholes, strict=True):
         start = _common(prompt, whole)
@@ -97,10 +97,6 @@ def split(
         truncated=sum(t.truncated for t in fitting),
         dropped=len(found) - len(fitting),
     )
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    return cast(list[list[int]], tokenizer(list(texts), verbose=False)["input_ids"])
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:
