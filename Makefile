@@ -6,7 +6,7 @@ VENV := .venv
 IN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test help
+.PHONY: quickstart test test-server help
 
 help:
 	@echo "make quickstart   install, align the embedded base model, print what changed"
@@ -28,3 +28,9 @@ $(READY): pyproject.toml constraints.txt
 	$(IN) -m pip install --quiet -c constraints.txt torch
 	$(IN) -m pip install --quiet -c constraints.txt -e '.[dev,fast]'
 	@touch $(READY)
+
+# Needs a vLLM of its own environment: vllm on PATH, or SELFALIGN_VLLM_PYTHON=/path/to/its/python.
+# On a CPU: VLLM_CPU_KVCACHE_SPACE=1 and
+# SELFALIGN_VLLM_ARGS="--enforce-eager --gpu-memory-utilization 0.2".
+test-server: $(READY)
+	$(IN) -m pytest -m server src/selfalign/engines

@@ -1,12 +1,12 @@
 """From a model's name to a running model: the one lazy import of the house.
 
     "calf" | directory | adapter directory | "hf:org/name@rev" | Checkpoint  ->  LanguageModel
-    "http://…", "https://…" (an OpenAI-compatible server), "vllm:NAME" (a server we start)
+    "http://…[#model]", "https://…" (an OpenAI-compatible server), "vllm:MODEL" (one we start)
 
 Importing this file imports no GPU library; opening a model does.
 """
 
-from selfalign.core.errors import ModelError
+from selfalign.core.errors import InputError
 from selfalign.core.protocols import LanguageModel
 from selfalign.core.records import Checkpoint
 from selfalign.core.weights import identify, locate
@@ -26,12 +26,11 @@ def open_model(
 
     Raises:
         ModelError: there is no such model, or its files cannot be used.
+        InputError: a device, dtype or batch size that cannot be had.
+        EngineError: a server of ours did not start.
     """
     if isinstance(model, str) and model.startswith(("http://", "https://", "vllm:")):
-        raise ModelError(
-            f"{model} is a server, and servers cannot be opened yet. Name a directory or a "
-            "Hub name."
-        )
+        return _open_server(model, device, dtype, batch_size)
     located = locate(model)
     from selfalign.engines.hf import TransformersLM  # torch and transformers take seconds
     from selfalign.engines.loading import load_model, pinned_revision
@@ -43,3 +42,21 @@ def open_model(
     if not named.revision:
         named = named.model_copy(update={"revision": pinned_revision(loaded)})
     return TransformersLM(loaded, tokenizer, fingerprint=named.fingerprint, settings=settings)
+
+
+def _open_server(model: str, device: str, dtype: str, batch_size: int | None) -> LanguageModel:
+    from selfalign.engines.server import open_server  # httpx and torch, as above
+    from selfalign.engines.server_vllm import VLLM, open_vllm
+
+    managed = model.startswith(VLLM)
+    chosen = {"device": device} if managed else {"device": device, "dtype": dtype}
+    for name, value in chosen.items():
+        if value != "auto":
+            raise InputError(
+                f"{name} {value!r} is the server's choice and cannot be made for {model}. Start "
+                f'the server with it, and leave {name} at "auto".',
+                field=name,
+            )
+    if managed:
+        return open_vllm(model, dtype=dtype, batch_size=batch_size)
+    return open_server(model, batch_size=batch_size)
