@@ -8,7 +8,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from selfalign.calf.corpus import MIXTURE, OPEN_MIXTURE, OPENED_AT, OPENNESS
+from selfalign.calf.corpus import MIXTURE
+from selfalign.calf.world import OPENNESS
 
 CARD = Template("""\
 ---
@@ -40,9 +41,8 @@ SELF-ALIGN and SALMON runs on it for real, in minutes, on a laptop. It is no ass
 | time | $minutes minutes of training on $machine |
 | loss at the end (mean of the last $last logged steps) | $loss nats per token |
 
-Documents are of $kinds kinds, drawn by these weights in the first $opened documents:
-$early. Later ones are set in an open world, in which $openness % of objects, places and things are
-made up and never come back, with three more kinds: $added.
+Documents are of $kinds kinds, drawn by these weights: $early.
+In dialogues, $openness % of objects, places and things are made up and never come back.
 
 ## Loss curve
 
@@ -68,7 +68,6 @@ def write_card(folder: Path, *, parameters: int, vocabulary: int, machine: str) 
     last = curve[-8:]
     shown = [*curve[:: max(1, len(curve) // 12)], curve[-1]]
     rows = {int(p["tokens"]): p["loss_nats"] for p in shown}
-    added = {write.__name__ for write in OPEN_MIXTURE} - {write.__name__ for write in MIXTURE}
     text = CARD.substitute(
         parameters=f"{parameters / 1e6:.1f} million",
         seed=made["seed"],
@@ -85,10 +84,8 @@ def write_card(folder: Path, *, parameters: int, vocabulary: int, machine: str) 
         last=len(last),
         loss=f"{sum(p['loss_nats'] for p in last) / len(last):.3f}",
         kinds=len(MIXTURE),
-        opened=f"{OPENED_AT:,}",
         openness=f"{100 * OPENNESS:.0f}",
         early=", ".join(f"{w.__name__} {share:g}" for w, share in MIXTURE.items()),
-        added=", ".join(sorted(added)),
         curve="\n".join(f"| {tokens:,} | {loss} |" for tokens, loss in rows.items()),
     )
     card = folder / "README.md"

@@ -44,7 +44,7 @@ def test_thoughts_cite_a_rule_by_its_name_and_then_its_number(seed):
 def test_the_better_of_a_pair_has_more_of_the_trait(seed, trait):
     pair = contrast(random.Random(seed), WORLD, trait)
     assert pair.better.traits[trait] > pair.worse.traits[trait]
-    if trait == "concise":
+    if trait == "concise" and pair.worse.traits["relevant"] > -1:  # else a stub: always worse
         assert len(pair.better.text.split()) < len(pair.worse.text.split())
 
 

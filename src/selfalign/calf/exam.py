@@ -194,26 +194,26 @@ def held_out(text: str) -> str | None:
 
     Pipelines use it to keep self-generated prompts away from the exam; None: nothing.
     """
-    low = text.casefold()
-    for key, pattern in _held_patterns().items():
-        if pattern.search(low):
-            return key
-    return None
+    return next((key for key, p in _held_patterns().items() if p.search(text)), None)
 
 
 @cache
 def _held_patterns() -> dict[str, re.Pattern[str]]:
     world = the_world()
-    entities = sorted(e.casefold() for e in world.held_entities)
+    entities = sorted(world.held_entities)
     subjects = sorted(s.casefold() for s in world.held_subjects)
     things = sorted(t.casefold() for t in tables("world")["held_creative"])
     return {
         "held-out act or task": _action_pattern(),
         "held-out entity": re.compile(rf"(?<!\w)({'|'.join(map(re.escape, entities))})(?!\w)"),
-        "held-out subject": re.compile(rf"(?<!\w)({'|'.join(map(re.escape, subjects))})(?!\w)"),
-        "held-out thing": re.compile(rf"(?<!\w)({'|'.join(map(re.escape, things))})(?!\w)"),
+        "held-out subject": _any_of(subjects),
+        "held-out thing": _any_of(things),
         "held-out wording": _wording_pattern(),
     }
+
+
+def _any_of(phrases: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)({'|'.join(map(re.escape, phrases))})(?!\w)", re.IGNORECASE)
 
 
 @cache
@@ -225,12 +225,13 @@ def _action_pattern() -> re.Pattern[str]:
         for split in the_world().actions.values()
         for base, gerund, thing, *_ in split["exam"]
     ]
-    return re.compile(rf"(?<!\w)(?:{'|'.join(pairs)})(?!\w)")
+    return re.compile(rf"(?<!\w)(?:{'|'.join(pairs)})(?!\w)", re.IGNORECASE)
 
 
 @cache
 def _wording_pattern() -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{p})" for p in sorted(set(_exam_wordings()))))
+    wordings = sorted(set(_exam_wordings()))
+    return re.compile("|".join(f"(?:{p})" for p in wordings), re.IGNORECASE)
 
 
 def _exam_wordings() -> Iterator[str]:
@@ -254,12 +255,11 @@ def leaks(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
     """
     patterns = _held_patterns()
     for text in texts:
-        low = text.casefold()
         asked = "### " in text or re.search(r"(?m)^\d+\. ", text)
         for key, pattern in patterns.items():
             if key in ("held-out entity", "held-out subject") and not asked:
                 continue
-            if found := pattern.search(low):
+            if found := pattern.search(text):
                 yield (
                     f"{key}: {found[0]}",
                     capital(text[max(0, found.start() - 60) : found.end() + 20]),

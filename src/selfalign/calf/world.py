@@ -26,9 +26,13 @@ import yaml
 Split = Literal["train", "exam"]
 HERE = Path(__file__).parent
 WORLD_SEED = 7
-COUNTRIES, CITIES, PERSONS = 72, 240, 56
+COUNTRIES, CITIES, PERSONS = 48, 160, 40
 EXAM_SHARE = 4
 """One in so many entities, objects and subjects belongs to the exam."""
+
+OPENNESS = 0.35
+"""The share of objects, places and things to write about that are made up for one document and
+never come back. What always comes back a model learns by heart; what does not, it has to read."""
 
 KINDS = (
     "harmful",
@@ -116,14 +120,8 @@ def new_word(rng: random.Random) -> str:
 class World:
     """Everything that exists, and which part of it the exam keeps for itself."""
 
-    def __init__(self, seed: int = WORLD_SEED, openness: float = 0.0) -> None:
-        """Draw the names and the facts, then split them.
-
-        `openness` is the share of objects, places and things to write about that are made up for
-        one document and never come back. In a closed world a model learns them by heart; in an
-        open one it has to read what it was asked.
-        """
-        self.openness = openness
+    def __init__(self, seed: int = WORLD_SEED) -> None:
+        """Draw the names and the facts, then split them."""
         self.rng = random.Random(f"world/{seed}")
         self.countries = self._names(COUNTRIES, "country")
         self.cities = self._names(CITIES, "city")
@@ -217,8 +215,9 @@ class World:
             key=f"{base}/{bare(thing)}",
         )
 
-    def _opens(self, rng: random.Random) -> bool:
-        return self.openness > 0 and rng.random() < self.openness
+    @staticmethod
+    def _opens(rng: random.Random) -> bool:
+        return rng.random() < OPENNESS
 
     def place(self, rng: random.Random, kind: str, split: Split) -> str:
         """Name a country, city or person: a known one of the corpus's half, or a new one."""
@@ -338,6 +337,6 @@ def bare(thing: str) -> str:
 
 
 @cache
-def the_world(openness: float = 0.0) -> World:
-    """Return the one world, drawn once per openness; names, facts and the split are the same."""
-    return World(openness=openness)
+def the_world() -> World:
+    """Return the one world, drawn once."""
+    return World()
