@@ -181,7 +181,7 @@ def _directory(name: str) -> Path | None:
                 "pretrain`, or name another model."
             )
         return calf_directory()
-    if name.startswith(HUB):
+    if name.startswith(HUB) or not name.strip():
         return None
     path = Path(name).expanduser()
     if path.is_dir():

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Generator
 from typing import Any, cast
 
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -80,7 +81,7 @@ def _explained(located: Located) -> Generator[None]:
     """Turn what transformers says about unreadable files into a sentence of ours."""
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, ImportError, RuntimeError, SafetensorError) as error:
         if isinstance(error, ModelError):
             raise
         first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__

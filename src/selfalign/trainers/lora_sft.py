@@ -24,6 +24,7 @@ from typing import Any, cast
 import torch
 from huggingface_hub import constants as hub_constants
 from peft import LoraConfig
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 
 from selfalign.core.errors import ModelError, TrainingError
@@ -112,7 +113,7 @@ class TrlSupervisedTrainer:
         revision = located.revision or "main"
         try:
             return load(located.base, revision)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, LookupError, ImportError, SafetensorError) as error:
             first = next(iter(str(error).strip().splitlines()), "")
             raise ModelError(
                 f"cannot load the model {located.base} for training: {first} Check that its files "
