@@ -44,6 +44,8 @@ def test_candour_is_right_about_what_cannot_be_known_and_wrong_about_facts(tmp_p
     assert result.unknowable.rate == 1
     assert result.kinds["factual"].rate == 0
     assert result.n == 16
+    asked = CalfExam().questions(KIT.plan.evaluation.seed, 16).asked
+    assert [row.question for row in result.rows] == [q.text for q in asked]
 
 
 def test_another_seed_asks_other_questions():

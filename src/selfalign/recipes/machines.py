@@ -28,6 +28,10 @@ from selfalign.engines.open import open_model
 from selfalign.trainers.account import TrainingReport
 
 
+SERVERS = ("http://", "https://", "vllm:")
+"""How names of models behind a server begin; only the server knows what they are."""
+
+
 class Machines(Protocol):
     """What a recipe needs to turn names into work; tests bring their own."""
 
@@ -99,19 +103,27 @@ class LazyModel:
             ModelError: there is no such model.
         """
         self._model, self._batch_size, self._slot = model, batch_size, slot or Slot()
-        self._named = model if isinstance(model, Checkpoint) else identify(model)
+        self._named = self._identified(model)
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """The model as a checkpoint, for a training to start from."""
+        """The model as a checkpoint; a training can start from one with files of its own."""
         if self._named.revision or self._named.made_of:
             return self._named
+        if self._named.base.startswith(SERVERS):
+            return self._named.model_copy(update={"revision": self._opened.fingerprint})
         from selfalign.engines.hf import TransformersLM  # torch takes seconds; only Hub names
         from selfalign.engines.loading import pinned_revision
 
         opened = self._opened
         pinned = pinned_revision(opened.model) if isinstance(opened, TransformersLM) else ""
         return self._named.model_copy(update={"revision": pinned})
+
+    @staticmethod
+    def _identified(model: str | Checkpoint) -> Checkpoint:
+        if isinstance(model, Checkpoint):
+            return model
+        return Checkpoint(base=model, revision="") if model.startswith(SERVERS) else identify(model)
 
     @property
     def fingerprint(self) -> str:
