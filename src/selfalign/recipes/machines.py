@@ -27,7 +27,6 @@ from selfalign.core.weights import identify
 from selfalign.engines.open import open_model
 from selfalign.trainers.account import TrainingReport
 
-
 SERVERS = ("http://", "https://", "vllm:")
 """How names of models behind a server begin; only the server knows what they are."""
 
