@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 _UNSTATED_CONTEXT = 32_768
 """For models whose config names no limit (recurrent ones)."""
+_ENDING = 80
+"""Characters at the end of a context that decide how a choice is tokenised after it."""
 _SHOWN = 60
 
 
@@ -128,24 +130,40 @@ class TransformersLM:
     def next_token_logprobs(
         self, contexts: Sequence[str], choices: Sequence[str]
     ) -> list[list[float]]:
-        """Return, per context and choice, log p (nats) of the token the choice begins with."""
-        bare = self._encode(contexts)
-        spelled = [self._encode([context + choice for context in contexts]) for choice in choices]
+        """Return, per context and choice, log p (nats) of the token the choice begins with.
+
+        Where a choice's first token begins is found by tokenising context and choice together,
+        once for all contexts that end in the same words.
+        """
+        known: dict[str, tuple[int, list[int]]] = {}
         wanted: list[Wanted] = []
-        for number, (context, ids) in enumerate(zip(contexts, bare, strict=True)):
-            wholes = [whole[number] for whole in spelled]
-            ends = [min(common_prefix_length(ids, whole), len(whole) - 1) for whole in wholes]
-            end = min(ends)
-            firsts = [whole[end] for whole in wholes]
-            if end < 1 or len(set(firsts)) < len(firsts):
-                raise EngineError(
-                    f"the choices {', '.join(map(repr, choices))} begin with the same token after "
-                    f"{_shown(context, tail=True)}, so their scores cannot be told apart. Choose "
-                    "words that begin differently."
-                )
+        for context, ids in zip(contexts, self._encode(contexts), strict=True):
             self._check_length(ids, context)
+            ending = context[-_ENDING:]
+            if ending not in known:
+                known[ending] = self._first_tokens(context, ids, choices)
+            replaced, firsts = known[ending]
+            end = len(ids) - replaced
             wanted.append(Wanted(ids[:end], [(end - 1, token) for token in firsts]))
         return self._score(wanted)
+
+    def _first_tokens(
+        self, context: str, ids: Sequence[int], choices: Sequence[str]
+    ) -> tuple[int, list[int]]:
+        """Return how many of the context's last tokens the choices replace, and their tokens."""
+        wholes = self._encode([context + choice for choice in choices])
+        end = min(
+            [min(common_prefix_length(ids, whole), len(whole) - 1) for whole in wholes],
+            default=0,
+        )
+        firsts = [whole[end] for whole in wholes]
+        if end < 1 or "" in choices or len(set(firsts)) < len(firsts):
+            raise EngineError(
+                f"the choices {', '.join(map(repr, choices))} begin with the same token (or none) "
+                f"after {_shown(context, tail=True)}, so their scores cannot be told apart. Choose "
+                "words that begin differently."
+            )
+        return len(ids) - end, firsts
 
     # --- how -------------------------------------------------------------------------------------
 

@@ -190,6 +190,20 @@ def test_choices_are_scored_by_the_token_they_begin_with_in_context(lm: Transfor
         assert row == pytest.approx([float(logp[t]) for t in firsts], abs=1e-4)
 
 
+def test_choices_that_merge_with_the_contexts_last_token_replace_it(lm: TransformersLM) -> None:
+    """After "coi", "ns" is no token of its own where "coins" is one."""
+    prompts = [HEAD + question + " coi" for question in QUESTIONS]
+    found = lm.next_token_logprobs(prompts, ["ns", "zz"])
+    lm._backbone.use_attention(shared=False)
+    for prompt, row in zip(prompts, found, strict=True):
+        bare, whole = lm.tokenizer([prompt, prompt + "ns"])["input_ids"]
+        end = next(n for n, token in enumerate(whole) if bare[n : n + 1] != [token])
+        assert end < len(bare)
+        with torch.inference_mode():
+            logp = torch.log_softmax(lm.model(torch.tensor([whole[:end]])).logits[0, -1], -1)
+        assert row[0] == pytest.approx(float(logp[whole[end]]), abs=1e-4)
+
+
 def test_choices_that_begin_alike_are_refused(lm: TransformersLM) -> None:
     with pytest.raises(EngineError, match="begin with the same token"):
         lm.next_token_logprobs(["The king"], [" coins", " coins"])

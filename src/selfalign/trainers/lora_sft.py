@@ -135,6 +135,14 @@ class TrlSupervisedTrainer:
     ) -> CompletionTrainer:
         checkpointing = self.gradient_checkpointing
         steps = len(data.trained) * recipe.epochs / recipe.batch_size
+        if recipe.warmup_steps > steps / 2:
+            logger.warning(
+                "%d of about %d steps warm up, so the learning rate hardly reaches %g; lower "
+                "`warmup_steps`, or train on more examples",
+                recipe.warmup_steps,
+                max(1, round(steps)),
+                recipe.learning_rate,
+            )
         settings = SFTConfig(
             output_dir=str(folder / _CHECKPOINTS),
             per_device_train_batch_size=at_once,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.utils import logging as hf_logging
 
 if TYPE_CHECKING:  # TRL exports lazily, which hides its names from the type checker
     from trl.trainer.sft_config import SFTConfig
@@ -32,11 +33,17 @@ __all__ = [
 
 
 def load(source: str, revision: str) -> tuple[PreTrainedModel, Tokenizer]:
-    """Read a model in float32, and its tokenizer."""
-    tokenizer = cast(Any, AutoTokenizer).from_pretrained(source, revision=revision)
-    model = cast(Any, AutoModelForCausalLM).from_pretrained(
-        source, revision=revision, dtype=torch.float32
-    )
+    """Read a model in float32, and its tokenizer, without a progress bar."""
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        tokenizer = cast(Any, AutoTokenizer).from_pretrained(source, revision=revision)
+        model = cast(Any, AutoModelForCausalLM).from_pretrained(
+            source, revision=revision, dtype=torch.float32
+        )
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()
     return model, tokenizer
 
 
