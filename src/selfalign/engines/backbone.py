@@ -37,6 +37,8 @@ _HARMLESS = {
     "scaling",
     "use_cache",
 }
+_MISFITS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError)
+"""What layers raise that were not made for this."""
 _LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
 _PROBE_PREFIX, _PROBE_ROWS = 9, (5, 8)
 _TOLERANCE_EXACT, _TOLERANCE_HALF = 1e-3, 0.1
@@ -116,7 +118,7 @@ class Backbone:
         seen: dict[str, object] = {}
         try:
             difference = self._probe(seen)
-        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        except _MISFITS as error:
             return f"its layers do not fit ({type(error).__name__}: {error})"
         self.window = cast(int | None, seen.pop("sliding_window", None))
         unknown = sorted(k for k, v in seen.items() if v is not None and k not in _HARMLESS)
@@ -125,10 +127,17 @@ class Backbone:
         if not self._close(difference):
             return f"its logits differ by {difference:.2g} of their spread"
         if self._pack and packable(self.model):
-            self._packed = PackedLlama(self.model)
-            if not self._close(self._probe({})):
-                self._packed = None
+            self._try_packing()
         return None
+
+    def _try_packing(self) -> None:
+        try:
+            self._packed = PackedLlama(self.model)
+            agrees = self._close(self._probe({}))
+        except _MISFITS:
+            agrees = False
+        if not agrees:
+            self._packed = None
 
     def _close(self, difference: float) -> bool:
         exact = self.model.dtype == torch.float32

@@ -9,6 +9,7 @@ import torch
 from selfalign.core.errors import InputError
 
 _CPU_CACHE_SHARE, _GPU_CACHE_SHARE = 8, 2
+_UNKNOWN_MEMORY = 8 << 30
 
 _DTYPES = {
     "float32": torch.float32,
@@ -79,7 +80,7 @@ class EngineSettings:
         if self.torch_device().type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.torch_device())
             return free // _GPU_CACHE_SHARE
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _CPU_CACHE_SHARE
+        return _physical_bytes() // _CPU_CACHE_SHARE
 
 
 def _check_device(device: str) -> None:
@@ -90,6 +91,13 @@ def _check_device(device: str) -> None:
     if not kind or (kind == "cuda" and not torch.cuda.is_available()):
         reason = "there is no CUDA device here" if kind else "no such kind of device"
         raise InputError(f'device {device!r}: {reason}. Use "auto" or "cpu".', field="device")
+
+
+def _physical_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows, or a system that will not tell
+        return _UNKNOWN_MEMORY
 
 
 def _native_bf16(device: torch.device) -> bool:
