@@ -116,8 +116,9 @@ class Bound:
             return Spare(mine, theirs, _ANY)
         longest = int(m * (2 - self.threshold) / self.threshold) + 1
         for n in range(1, min(LONG, longest + 1)):
-            mine[n] = min(_ANY, m - self.need(m, n))
-            theirs[n] = max(-1, min(_ANY, n - self.need(m, n)))
+            need = self.need(m, n)
+            if need <= min(m, n):
+                mine[n], theirs[n] = m - need, n - need
         if longest >= LONG:
             mine[LONG] = min(_ANY, self.prefix(m) - 1)
         charges = np.array([*map(self.charge, range(LONG)), CHARGES])

@@ -1,7 +1,7 @@
 """The index of `novelty_index` in flat arrays and machine code: the same decisions, sooner.
 
 Needs the extra `fast` (numba); `novelty` imports this module only when numba is installed and the
-work is worth it. Memory per kept text of ten words: 8 bytes per word, 16 of bookkeeping and 12 per
+work is worth it. Memory per kept text of ten words: 8 bytes per word, 8 of bookkeeping and 14 per
 place in a list, of which at most four are reserved for each in use: under 0.4 kB.
 """
 
@@ -91,13 +91,12 @@ class CompiledIndex:
     def _fit(self, batch: Texts) -> None:
         """Give every array the room this batch may need, except the lists."""
         kept, rule, size = self._kept, self._rule, len(self._vocabulary)
-        texts, words = len(self) + len(batch.signatures), len(batch.tokens)
+        texts, words = len(self) + len(batch.offsets) - 1, len(batch.tokens)
         words += int(kept.offsets[len(self)])
         self._kept = Texts(
             tokens=_grown(kept.tokens, words),
             elements=_grown(kept.elements, words),
             offsets=_grown(kept.offsets, texts + 1),
-            signatures=_grown(kept.signatures, texts),
         )
         self._lists = self._lists._replace(
             start=_grown(self._lists.start, size),
@@ -142,7 +141,9 @@ class CompiledIndex:
     def _widen_lists(self) -> None:
         places = len(self._lists.numbers) + 1
         self._lists = self._lists._replace(
-            numbers=_grown(self._lists.numbers, places), absent=_grown(self._lists.absent, places)
+            numbers=_grown(self._lists.numbers, places),
+            absent=_grown(self._lists.absent, places),
+            shape=_grown(self._lists.shape, places),
         )
 
 
@@ -151,7 +152,6 @@ def _texts(texts: int, words: int) -> Texts:
         tokens=np.zeros(words, np.int32),
         elements=np.zeros(words, np.int32),
         offsets=np.zeros(texts + 1, np.int64),
-        signatures=np.zeros(texts, np.uint64),
     )
 
 
@@ -162,6 +162,7 @@ def _lists(places: int) -> Lists:
         room=np.zeros(0, np.int32),
         numbers=np.zeros(places, np.int32),
         absent=np.zeros(places, np.uint64),
+        shape=np.zeros(places, np.uint16),
         used=np.zeros(2, np.int64),
     )
 

@@ -1,6 +1,6 @@
 """The steps of `novelty_index`, compiled by numba: same steps, same decisions.
 
-    elements -> rarest few -> lists (48 bits lacked, length in 16) -> 64-bit signature -> LCS
+    elements -> rarest few -> lists (48 bits lacked, length in 16) -> positions -> LCS
 
 Imported by `novelty_compiled` alone. Nothing here depends on a clock, a hash seed or a thread: one
 text after the other, in order. The first call compiles (some seconds) and leaves the machine code
@@ -21,13 +21,17 @@ R = TypeVar("R")
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
+U16 = npt.NDArray[np.uint16]
 
 TABLE = 256
 """Ours: `need` is remembered for texts of fewer words than this."""
+_ROW = 64
+"""Words whose places fit one machine word."""
+_MANY = 255
 _BITS = np.uint64(64 - CHARGES)
 _WORD_BITS = (np.uint64(1) << _BITS) - np.uint64(1)
 _ALL = ~np.uint64(0)
-_ZERO, _ONE, _LANE, _HALF = np.uint64(0), np.uint64(1), np.uint64(63), np.uint64(32)
+_ZERO, _ONE, _LOW = np.uint64(0), np.uint64(1), np.uint64(0xFFFFFFFF)
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _ODD, _PAIRS = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
 _NIBBLES, _BYTES = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
@@ -48,8 +52,6 @@ class Texts(NamedTuple):
     tokens: I32
     elements: I32
     offsets: I64
-    signatures: U64
-    """64 bits of each text's elements; unused in a batch."""
 
 
 class Lists(NamedTuple):
@@ -61,6 +63,8 @@ class Lists(NamedTuple):
     numbers: I32
     absent: U64
     """48 bits the text lacks, and its length as up to 16 set bits."""
+    shape: U16
+    """The text's length and, in the low byte, the element's rank in it; 255 stands for more."""
     used: I64
     """[kept texts, places given out]."""
 
@@ -90,23 +94,29 @@ def _ones(bits: Any) -> Any:
 
 
 @_compile
-def _need(m: Any, n: Any, rule: Rule) -> Any:
+def _count_need(m: Any, n: Any, threshold: float, inclusive: bool) -> Any:
     """Do what `Bound.need` does, by the same floating point operations."""
-    small = m < TABLE and n < TABLE
-    if small and rule.need[m, n] > 0:
-        return rule.need[m, n]
     most = min(m, n)
-    need = max(1, min(int(rule.threshold * (m + n) / 2) - 1, most + 1))
+    need = max(1, min(int(threshold * (m + n) / 2) - 1, most + 1))
     while need <= most:
         precision = need / n
         recall = need / m
         score = 2 * precision * recall / (precision + recall)
-        if score > rule.threshold or (rule.inclusive and score == rule.threshold):
+        if score > threshold or (inclusive and score == threshold):
             break
         need += 1
-    if small:
-        rule.need[m, n] = need
     return need
+
+
+@_compile
+def _need_row(m: Any, rule: Rule) -> Any:
+    """Return `need` for partners of 0, 1, ... words; 0 where a text is too long for the table."""
+    row = rule.need[min(m, _MANY)]
+    if 0 < m < _MANY and row[0] == 0:
+        row[0] = 1
+        for n in range(1, _MANY):
+            row[n] = _count_need(m, n, rule.threshold, rule.inclusive)
+    return row
 
 
 @_compile
@@ -123,25 +133,25 @@ def _wipe(tokens: I32, start: int, stop: int, masks: U64) -> None:
 
 
 @_compile
-def _common_marked(m: int, texts: Texts, number: int, masks: U64) -> int:
-    """Return the LCS of the marked text of m <= 64 words and a kept one (Hyyro's recurrence)."""
+def _common_marked(m: Any, tokens: I32, begin: Any, end: Any, masks: U64) -> Any:
+    """Return the LCS of the marked text of m <= 64 words and another (Hyyro's recurrence)."""
     row = _ALL
-    for place in range(texts.offsets[number], texts.offsets[number + 1]):
-        match = row & masks[texts.tokens[place]]
+    for place in range(begin, end):
+        match = row & masks[tokens[place]]
         row = (row + match) | (row - match)
-    return _ones(~row & (_ALL >> np.uint64(64 - m)))
+    return _ones(~row & (_ALL >> np.uint64(_ROW - m)))
 
 
 @_compile
-def _common_long(tokens: I32, span: tuple[int, int], texts: Texts, number: int, rule: Rule) -> int:
+def _common_long(tokens: I32, span: Any, texts: Texts, number: int, rule: Rule) -> int:
     """Return the LCS of a text of any length and a kept one, 64 rows at a time."""
     begin, end = texts.offsets[number], texts.offsets[number + 1]
     carries = rule.carries
     for place in range(end - begin):
         carries[place] = _ZERO
     common = 0
-    for start in range(span[0], span[1], 64):
-        stop = min(start + 64, span[1])
+    for start in range(span[0], span[1], _ROW):
+        stop = min(start + _ROW, span[1])
         _mark(tokens, start, stop, rule.masks)
         row = _ALL
         for place in range(begin, end):
@@ -177,14 +187,13 @@ def _rarest(batch: Texts, number: int, rule: Rule) -> Any:
 
 
 @_compile
-def _signatures(batch: Texts, number: int) -> tuple[Any, Any]:
-    """Return 64 bits and 48 bits of the text's elements."""
-    wide, narrow = _ZERO, _ZERO
-    for place in range(batch.offsets[number], batch.offsets[number + 1]):
-        spread = np.uint64(batch.elements[place]) * _SPREAD
-        wide |= _ONE << (spread >> np.uint64(58))
-        narrow |= _ONE << (((spread >> np.uint64(16)) & np.uint64(0xFFFFFFFF)) % _BITS)
-    return wide, narrow
+def _signature(texts: Texts, position: Any) -> Any:
+    """Return 48 bits of the text's elements."""
+    bits = _ZERO
+    for place in range(texts.offsets[position], texts.offsets[position + 1]):
+        spread = np.uint64(texts.elements[place]) * _SPREAD
+        bits |= _ONE << (((spread >> np.uint64(16)) & _LOW) % _BITS)
+    return bits
 
 
 @_compile
@@ -194,41 +203,52 @@ def _length_bits(n: int, rule: Rule) -> Any:
 
 
 @_compile
+def _plausible(shape: Any, absent: Any, probe: Any, m: Any, left: Any, need: Any) -> Any:
+    """Say whether a listed text may share enough words, from what the list itself holds.
+
+    `left` counts the elements from the shared one on: words before it are known to differ, or the
+    pair has been judged under one of them.
+    """
+    if need == 0:
+        return True
+    n = np.int64(shape >> np.uint16(8))
+    if left < need or n - np.int64(shape & np.uint16(_MANY)) < need:
+        return False
+    extra = _ones(~(absent | probe) & _WORD_BITS)
+    return _ones(absent & probe & _WORD_BITS) <= m - need and extra <= n - need
+
+
+@_compile
+def _is_alike(batch: Texts, position: Any, kept: Texts, other: Any, rule: Rule) -> bool:
+    """Compare two texts exactly; one of at most 64 words has been marked."""
+    start, stop = batch.offsets[position], batch.offsets[position + 1]
+    begin, end = kept.offsets[other], kept.offsets[other + 1]
+    need = _count_need(stop - start, end - begin, rule.threshold, rule.inclusive)
+    if stop - start <= _ROW:
+        return _common_marked(stop - start, kept.tokens, begin, end, rule.masks) >= need
+    return _common_long(batch.tokens, (start, stop), kept, other, rule) >= need
+
+
+@_compile
 def _holds_alike(
-    batch: Texts, number: int, count: int, kept: Texts, lists: Lists, rule: Rule
+    batch: Texts, position: Any, count: Any, kept: Texts, lists: Lists, rule: Rule
 ) -> bool:
-    start, stop = batch.offsets[number], batch.offsets[number + 1]
-    m = stop - start
-    wide, narrow = _signatures(batch, number)
-    probe = narrow | ~_WORD_BITS
-    charged = rule.charged[m]
-    marked = alike = False
+    m = batch.offsets[position + 1] - batch.offsets[position]
+    probe = _signature(batch, position) | ~_WORD_BITS
+    charged, needs = rule.charged[m], _need_row(m, rule)
+    absent, shape = lists.absent, lists.shape
     for rank in range(count):
-        element = rule.rare[rank]
-        begin = lists.start[element]
-        for place in range(begin, begin + lists.filled[element]):
-            if _ones(lists.absent[place] & probe) > charged:
+        begin = lists.start[rule.rare[rank]]
+        for place in range(begin, begin + lists.filled[rule.rare[rank]]):
+            lacks = absent[place]
+            if _ones(lacks & probe) > charged:
                 continue
-            other = lists.numbers[place]
-            n = kept.offsets[other + 1] - kept.offsets[other]
-            need = _need(m, n, rule)
-            theirs = kept.signatures[other]
-            if _ones(wide & ~theirs) > m - need or _ones(theirs & ~wide) > n - need:
+            need = needs[shape[place] >> 8]
+            if not _plausible(shape[place], lacks, probe, m, m - rank, need):
                 continue
-            if m > 64:
-                alike = _common_long(batch.tokens, (start, stop), kept, other, rule) >= need
-            else:
-                if not marked:
-                    _mark(batch.tokens, start, stop, rule.masks)
-                    marked = True
-                alike = _common_marked(m, kept, other, rule.masks) >= need
-            if alike:
-                break
-        if alike:
-            break
-    if marked:
-        _wipe(batch.tokens, start, stop, rule.masks)
-    return alike
+            if _is_alike(batch, position, kept, lists.numbers[place], rule):
+                return True
+    return False
 
 
 @_compile
@@ -244,9 +264,8 @@ def _has_room(count: int, lists: Lists, rule: Rule) -> bool:
 @_compile
 def _list(number: int, texts: Texts, position: int, count: int, lists: Lists, rule: Rule) -> None:
     """Put text `number`, found at `position` of `texts`, into the lists of its rarest elements."""
-    _, narrow = _signatures(texts, position)
     length = texts.offsets[position + 1] - texts.offsets[position]
-    absent = (~narrow & _WORD_BITS) | _length_bits(length, rule)
+    absent = (~_signature(texts, position) & _WORD_BITS) | _length_bits(length, rule)
     for rank in range(count):
         element = rule.rare[rank]
         size = lists.filled[element]
@@ -256,11 +275,13 @@ def _list(number: int, texts: Texts, position: int, count: int, lists: Lists, ru
             for shift in range(size):
                 lists.numbers[new + shift] = lists.numbers[old + shift]
                 lists.absent[new + shift] = lists.absent[old + shift]
+                lists.shape[new + shift] = lists.shape[old + shift]
             lists.start[element] = new
             lists.used[1] = new + lists.room[element]
         place = lists.start[element] + size
         lists.numbers[place] = number
         lists.absent[place] = absent
+        lists.shape[place] = np.uint16(min(length, _MANY) << 8 | min(rank, _MANY))
         lists.filled[element] = size + 1
 
 
@@ -274,7 +295,6 @@ def _keep(batch: Texts, position: int, kept: Texts, lists: Lists) -> int:
     for place in range(end - begin):
         kept.tokens[start + place] = batch.tokens[begin + place]
         kept.elements[start + place] = batch.elements[begin + place]
-    kept.signatures[number] = _signatures(batch, position)[0]
     lists.used[0] = number + 1
     return number
 
@@ -286,11 +306,16 @@ def admit(batch: Texts, first: int, admitted: Any, kept: Texts, lists: Lists, ru
         count = _rarest(batch, position, rule)
         if not _has_room(count, lists, rule):
             return position
-        if rule.compare and _holds_alike(batch, position, count, kept, lists, rule):
-            admitted[position] = False
-            continue
-        admitted[position] = True
-        _list(_keep(batch, position, kept, lists), batch, position, count, lists, rule)
+        alike = False
+        if rule.compare:
+            start, stop = batch.offsets[position], batch.offsets[position + 1]
+            marked = stop if stop - start <= _ROW else start
+            _mark(batch.tokens, start, marked, rule.masks)
+            alike = _holds_alike(batch, position, count, kept, lists, rule)
+            _wipe(batch.tokens, start, marked, rule.masks)
+        admitted[position] = not alike
+        if not alike:
+            _list(_keep(batch, position, kept, lists), batch, position, count, lists, rule)
     return len(admitted)
 
 

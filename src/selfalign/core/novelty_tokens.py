@@ -82,6 +82,18 @@ WORDS: dict[TokenizerName, Callable[[str], list[str]]] = {
 }
 
 
+class _Numbers(dict[str, int]):
+    """Words with their numbers; asking for an unknown word gives it the next one."""
+
+    next = 0
+
+    def __missing__(self, word: str) -> int:
+        """Number a new word."""
+        self[word] = number = self.next
+        self.next += 1
+        return number
+
+
 class Vocabulary:
     """Numbers for words, given in order of first sight; it only grows.
 
@@ -90,21 +102,17 @@ class Vocabulary:
     """
 
     def __init__(self) -> None:
-        self._ids: dict[str, int] = {}
+        self._numbers = _Numbers()
         self._repeats: dict[tuple[int, int], int] = {}
-        self._next = 0
+        self._number = self._numbers.__getitem__
 
     def __len__(self) -> int:
         """How many numbers are in use, repeats included."""
-        return self._next
+        return self._numbers.next
 
     def encode(self, words: list[str]) -> list[int]:
         """Return the number of each word, in order; unknown words get the next numbers."""
-        ids = self._ids
-        try:
-            return [ids[word] for word in words]
-        except KeyError:
-            return [ids[word] if word in ids else self._new_word(word) for word in words]
+        return list(map(self._number, words))
 
     def elements(self, tokens: list[int]) -> list[int]:
         """Return the text as a set: repeats of a number are replaced by numbers of their own."""
@@ -115,21 +123,12 @@ class Vocabulary:
         for token in tokens:
             times = seen.get(token, 0)
             seen[token] = times + 1
-            elements.append(token if times == 0 else self._repeat(token, times))
+            elements.append(self._repeat(token, times) if times else token)
         return elements
-
-    def words(self) -> dict[str, int]:
-        """Return every word with its number, in order of first sight."""
-        return self._ids
-
-    def _new_word(self, word: str) -> int:
-        self._ids[word] = number = self._next
-        self._next += 1
-        return number
 
     def _repeat(self, token: int, times: int) -> int:
         number = self._repeats.get((token, times))
         if number is None:
-            self._repeats[token, times] = number = self._next
-            self._next += 1
+            self._repeats[token, times] = number = self._numbers.next
+            self._numbers.next += 1
         return number
