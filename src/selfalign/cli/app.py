@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from selfalign.cli import ask, calf, doctor, library, run
+from selfalign.cli import ask, calf, doctor, library, novelty, run
 from selfalign.cli.outcome import catch_signals, exit_code_of, log_crashes
 
 QUIET_MACHINES = {
@@ -36,6 +36,7 @@ app.command("eval")(ask.evaluate)
 app.command("ask")(ask.ask)
 app.command("chat")(ask.chat)
 app.add_typer(library.app, name="library")
+app.command("novelty")(novelty.novelty)
 app.add_typer(calf.app, name="calf")
 app.command("doctor")(doctor.doctor)
 
