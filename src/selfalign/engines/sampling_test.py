@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfalign.core.protocols import Sampling
-from selfalign.engines.sampling import Draw, NgramPenalty, nucleus, uniforms
+from selfalign.engines.sampling import Draw, NgramPenalty, invert, nucleus, uniforms
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, 0.5])
 
@@ -74,22 +74,59 @@ def test_a_deduction_lowers_a_logit() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(2, 700), st.floats(0.05, 1.0), st.floats(0.01, 4.0))
+@given(st.integers(0, 10**6), st.integers(2, 200), st.floats(0.05, 0.99), st.floats(0.01, 4.0))
 def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(
     seed: int, vocabulary: int, top_p: float, spread: float
 ) -> None:
     torch.manual_seed(seed)
-    p = torch.softmax(torch.randn(3, vocabulary) * spread, -1)
-    kept = nucleus(p, torch.tensor([top_p, 1.0, top_p]))
-    assert torch.equal(kept[1], p[1])
-    for row in (0, 2):
-        chosen = kept[row] > 0
-        assert torch.equal(kept[row][chosen], p[row][chosen])
-        if top_p < 1.0:
-            mass = float(kept[row].double().sum())
-            assert mass >= top_p - 1e-6 or bool(chosen.all())
-            assert mass - float(kept[row][chosen].min()) < top_p + 1e-6
-            assert float(kept[row][chosen].min()) >= float(p[row].masked_fill(chosen, 0).max())
+    p = torch.softmax(torch.randn(vocabulary) * spread, -1)
+    kept = nucleus(p[None], torch.tensor([top_p]))[0]
+    chosen = kept > 0
+    assert torch.equal(kept[chosen], p[chosen])
+    mass = float(kept.double().sum())
+    assert mass >= top_p - 1e-6
+    assert mass - float(kept[chosen].min()) < top_p + 1e-6
+    assert float(kept[chosen].min()) >= float(p.masked_fill(chosen, 0).max())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 200), st.floats(0.02, 0.99))
+def test_every_draw_is_in_its_nucleus(seed: int, vocabulary: int, top_p: float) -> None:
+    torch.manual_seed(seed)
+    logits = torch.randn(40, vocabulary) * 2
+    choices = [Sampling(temperature=1.0, top_p=top_p, seed=n) for n in range(40)]
+    tokens = Draw(choices, [()] * 40).tokens(logits.clone(), [0] * 40, [])
+    kept = nucleus(torch.softmax(logits, -1), torch.full((40,), top_p))
+    assert all(float(kept[row, token]) > 0 for row, token in enumerate(tokens))
+
+
+def test_draws_follow_the_renormalised_nucleus_even_where_attempts_run_out() -> None:
+    """150 nearly equal tokens and top_p .03: most attempts fail."""
+    torch.manual_seed(0)
+    logits = torch.cat([torch.linspace(0.05, 0.01, 5), torch.zeros(145)])
+    count = 4000
+    choices = [Sampling(temperature=1.0, top_p=0.03, seed=n) for n in range(count)]
+    found = Counter(Draw(choices, [()] * count).tokens(logits.repeat(count, 1), [1] * count, []))
+    kept = nucleus(torch.softmax(logits, -1)[None], torch.tensor([0.03]))[0]
+    assert set(found) == set(torch.nonzero(kept)[:, 0].tolist())
+    expected = kept / kept.sum()
+    for token, times in found.items():
+        assert times / count == pytest.approx(float(expected[token]), abs=0.04)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 300), st.floats(0, 1, exclude_max=True))
+def test_inversion_finds_the_token_where_the_target_is_passed(
+    seed: int, vocabulary: int, target: float
+) -> None:
+    torch.manual_seed(seed)
+    p = torch.rand(vocabulary) * (torch.rand(vocabulary) < 0.5)
+    p[seed % vocabulary] = 0.5
+    token = int(invert(p[None], torch.tensor([target], dtype=torch.float64)))
+    passed = p.double().cumsum(-1)
+    assert p[token] > 0
+    assert float(passed[token]) >= target * float(passed[-1]) - 1e-5
+    assert float(passed[token] - p[token]) <= target * float(passed[-1]) + 1e-5
 
 
 def test_the_penalty_counts_what_followed_the_same_words() -> None:
