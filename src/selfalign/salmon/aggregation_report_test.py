@@ -5,7 +5,7 @@ import pytest
 from selfalign.core.library import open_library
 from selfalign.core.records import Instruction, JudgedPair, Margin, ResponsePair
 from selfalign.salmon.aggregation_report import consistency, labels_changed, report
-from selfalign.salmon.stage2_aggregation import AggregationConfig, aggregate_over
+from selfalign.salmon.stage2_aggregation import Aggregation, AggregationConfig, aggregate_over
 from selfalign.salmon.stage2_aggregation_test import ACTIVE, QUIET, SHIPPED, Spoken, labelled, many
 
 
@@ -85,6 +85,18 @@ def test_rules_and_noise_are_counted_apart():
     assert counts.noisy / counts.labels == pytest.approx(0.25, abs=0.04)
     assert counts.negated is None
     assert {share.labels for share in counts.decided_by} == {0}
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.25, 1.0])
+def test_a_label_that_noise_turned_is_not_counted_as_overruled_for_that(noise):
+    """Clauses as they are written always vote for the first answer, and so does the rule."""
+    loud = dict.fromkeys(ACTIVE, (1.0, 1.0))
+    pairs = [judged(n, loud, second="[de] zwei") for n in range(50)]
+    config = AggregationConfig(p_negated=0, noise_after_rule=noise)
+    counts = report(
+        Aggregation(SHIPPED, dict.fromkeys(ACTIVE, 1.0), config, language_of=Spoken()), pairs
+    )
+    assert (counts.labels, counts.language, counts.overruled) == (200, 200, 0)
 
 
 def test_the_label_rules_can_be_compared():
