@@ -3,7 +3,7 @@
     token lists --plan_sharing--> tree of Stretch --PrefixStore.nodes--> PrefixNode path per row
 
 The tree is cut at token level (a text boundary need not be a token boundary). A stretch that
-several prompts share becomes a node when computing it once saves at least `MIN_SAVED` tokens.
+several prompts share becomes a node when it is long enough and saves enough to be worth it.
 """
 
 import itertools
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from selfalign.engines.attention import PrefixNode
 
-MIN_SAVED = 64
-"""Ours: a node must save this many tokens of prefill to be worth its extra attention call."""
+MIN_LENGTH = 32
+"""Ours: a shorter node costs more calls in every step than its tokens cost in each row."""
+MIN_SAVED = 256
+"""Ours: a node must save this many tokens of prefill to be worth the pass that computes it."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,15 @@ def common_prefix_length(first: Sequence[int], second: Sequence[int]) -> int:
     return low
 
 
-def plan_sharing(prompts: Sequence[list[int]], min_saved: int = MIN_SAVED) -> Sharings:
-    """Lay prompts into a tree of shared stretches; every prompt keeps at least one own token."""
+def plan_sharing(
+    prompts: Sequence[list[int]], min_length: int = MIN_LENGTH, min_saved: int = MIN_SAVED
+) -> Sharings:
+    """Lay prompts into a tree of shared stretches; every prompt keeps at least one own token.
+
+    A lone long prompt is shared with the next call, which often continues it: a conversation.
+    """
+    if len(prompts) == 1 and len(prompts[0]) > min_saved:
+        return Sharings([0], [Stretch(None, 0, len(prompts[0]) - 1)])
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
     common = [
         min(common_prefix_length(prompts[a], prompts[b]), len(prompts[a]) - 1, len(prompts[b]) - 1)
@@ -80,7 +89,7 @@ def plan_sharing(prompts: Sequence[list[int]], min_saved: int = MIN_SAVED) -> Sh
             continue
         length = min(common[low : high - 1])
         node = parent
-        if (length - start) * (high - low - 1) >= min_saved:
+        if length - start >= min_length and (length - start) * (high - low - 1) >= min_saved:
             node = Stretch(parent, start, length)
             for position in range(low, high):
                 plan.deepest[order[position]] = node
@@ -140,7 +149,7 @@ class PrefixStore:
             common = common_prefix_length(known.tokens, key[start:])
             if best is None or common > best[0]:
                 best = (common, known)
-        if best is None or best[0] < MIN_SAVED:
+        if best is None or best[0] < MIN_LENGTH:
             return None
         common, known = best
         base = known if common == len(known.tokens) else _cut(known, common)

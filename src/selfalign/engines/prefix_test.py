@@ -25,11 +25,11 @@ def test_the_common_prefix_is_the_longest(first: list[int], second: list[int]) -
 
 
 @settings(max_examples=200)
-@given(PROMPTS, st.integers(1, 6))
+@given(PROMPTS, st.integers(1, 3), st.integers(1, 6))
 def test_prompts_under_a_stretch_share_its_tokens_and_keep_one_of_their_own(
-    prompts: list[list[int]], min_saved: int
+    prompts: list[list[int]], min_length: int, min_saved: int
 ) -> None:
-    plan = plan_sharing(prompts, min_saved)
+    plan = plan_sharing(prompts, min_length, min_saved)
     assert sorted(plan.order) == list(range(len(prompts)))
     members: dict[tuple[int, int, tuple[int, ...]], int] = {}
     for number, prompt in enumerate(prompts):
@@ -40,14 +40,17 @@ def test_prompts_under_a_stretch_share_its_tokens_and_keep_one_of_their_own(
             key = (stretch.start, stretch.end, tuple(prompt[: stretch.end]))
             members[key] = members.get(key, 0) + 1
             stretch = stretch.parent
+    if len(prompts) == 1:
+        return
     for (start, end, _), count in members.items():
+        assert end - start >= min_length
         assert (end - start) * (count - 1) >= min_saved
 
 
 def test_two_levels_are_found() -> None:
     system, left, right = [1] * 10, [2] * 10, [3] * 10
     prompts = [[*system, *middle, n] for middle in (left, right) for n in range(3)]
-    plan = plan_sharing([*prompts, [9, 9]], min_saved=10)
+    plan = plan_sharing([*prompts, [9, 9]], min_length=10, min_saved=10)
     assert [plan.shared(n) for n in range(7)] == [20] * 6 + [0]
     assert len({id(plan.deepest[n]) for n in range(6)}) == 2
     assert plan.deepest[0].parent is plan.deepest[5].parent
@@ -55,7 +58,17 @@ def test_two_levels_are_found() -> None:
 
 
 def test_equal_prompts_share_all_but_their_last_token() -> None:
-    assert plan_sharing([[1, 2, 3]] * 4, min_saved=1).shared(2) == 2
+    assert plan_sharing([[1, 2, 3]] * 4, 1, 1).shared(2) == 2
+
+
+def test_a_conversation_is_not_computed_from_its_beginning_at_every_turn() -> None:
+    fill = Filled()
+    store = PrefixStore(fill, 10**9)
+    for length in (300, 350, 420):
+        prompt = list(range(length))
+        store.node(plan_sharing([prompt]).deepest[0], prompt)
+    assert [len(tokens) for tokens in fill.computed] == [299, 50, 70]
+    assert plan_sharing([list(range(40))]).deepest == [None]
 
 
 def test_sharing_nothing_orders_by_length() -> None:
@@ -85,7 +98,7 @@ def test_a_shorter_or_longer_prefix_reuses_what_is_there() -> None:
     fill = Filled()
     store = PrefixStore(fill, 10**9)
     text = list(range(300))
-    ask = [plan_sharing([text[:n], text[:n]]).deepest[0] for n in (201, 151, 300)]
+    ask = [plan_sharing([text[:n]] * 5).deepest[0] for n in (201, 151, 300)]
     for stretch, length in zip(ask, (200, 150, 299), strict=True):
         node = store.node(stretch, text)
         assert spelled(node) == text[:length]
@@ -98,7 +111,7 @@ def test_a_different_prefix_is_not_mistaken_for_a_known_one() -> None:
     store = PrefixStore(fill, 10**9)
     for first in (1, 2):
         prompt = [first, *range(100)]
-        node = store.node(plan_sharing([prompt, prompt]).deepest[0], prompt)
+        node = store.node(plan_sharing([prompt] * 5).deepest[0], prompt)
         assert spelled(node) == prompt[:-1]
     assert len(fill.computed) == 2
 
@@ -109,7 +122,7 @@ def test_the_least_recently_used_is_forgotten_first() -> None:
     prompts = [[n, *range(100)] for n in range(3)]
 
     def ask(n: int) -> None:
-        store.node(plan_sharing([prompts[n]] * 2).deepest[0], prompts[n])
+        store.node(plan_sharing([prompts[n]] * 5).deepest[0], prompts[n])
 
     for n in (0, 1, 0, 2, 0):
         ask(n)
@@ -125,7 +138,7 @@ def test_whatever_was_asked_before_a_node_holds_its_prompts_tokens(
 ) -> None:
     store = PrefixStore(Filled(), 500)
     for prompts in batches:
-        plan = plan_sharing(prompts, min_saved)
+        plan = plan_sharing(prompts, 1, min_saved)
         for number, prompt in enumerate(prompts):
             node = store.node(plan.deepest[number], prompt)
             if node is not None:
