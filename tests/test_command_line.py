@@ -93,6 +93,8 @@ def test_the_same_command_ends_with_models_an_effect_table_and_a_report(finished
     assert done.returncode == 0, done.stderr
     assert "principles in context" in done.stdout
     assert "self_align.stage2  kept" in done.stdout
+    assert "self_align.stage3  kept" in done.stdout
+    assert "Warning" not in done.stderr
     assert str(out / "report" / "index.html") in done.stdout
     assert (out / "report" / "index.html").is_file()
     assert json.loads((out / "models.json").read_text())["final"].endswith("/weights")

@@ -19,7 +19,7 @@ from selfalign.recipes.ingredients import Ingredients, open_ingredients
 from selfalign.recipes.machines import RealMachines
 from selfalign.recipes.plan import Plan, StageName, load_plan, plan_path
 from selfalign.recipes.preview import check_texts, preview
-from selfalign.recipes.stages import changed_code, in_paper_order
+from selfalign.recipes.stages import all_funnels, changed_code
 from selfalign.reports.page import write_report
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
@@ -73,7 +73,7 @@ def show(folder: RunFolder) -> None:
     chapters = read_chapters(folder)
     run = Run(folder)
     say(f"{folder}: reached {chapters.reached}\n")
-    say(funnel_table(in_paper_order(run.funnels())))
+    say(funnel_table(all_funnels(run)))
     say("\n" + models_table(folder))
     results = read_results(run)
     if results:
@@ -99,12 +99,12 @@ def _make(kit: Ingredients, folder: Path, order: Order, until: StageName) -> Non
     for chapters in everything(kit, run, machines):
         if chapters.reached == until:
             break
-    seconds = sum(funnel.seconds for funnel in run.funnels())
+    seconds = sum(funnel.seconds for funnel in all_funnels(run))
     say("\n" + models_table(folder))
     results = read_results(run)
     if results:
         say("\n" + effect_table(results))
-    say(f"\nstages took {seconds_in_words(seconds)} in all, trainings not counted")
+    say(f"\nstages and trainings took {seconds_in_words(seconds)} in all")
     say(f"report: {write_report(folder, Path(order.library) if order.library else None)}")
 
 

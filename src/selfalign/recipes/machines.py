@@ -25,7 +25,11 @@ from selfalign.core.protocols import (
 from selfalign.core.records import Checkpoint, TrainingExample
 from selfalign.core.weights import identify
 from selfalign.engines.open import open_model
+from selfalign.recipes.json_file import read_json
 from selfalign.trainers.account import TrainingReport
+
+TRAINING_FILE = "training.json"
+"""Where a trainer leaves its report, in the folder of the training."""
 
 SERVERS = ("http://", "https://", "vllm:")
 """How names of models behind a server begin; only the server knows what they are."""
@@ -180,8 +184,7 @@ class LazyTrainer:
         steps = _Steps(self._progress, f"{name} training steps")
         train = TrlSupervisedTrainer(on_step=lambda at: steps.reached(at.step, at.steps))
         train(examples, base=base, recipe=recipe, folder=folder)
-        report = TrainingReport.model_validate_json((folder / "training.json").read_bytes())
-        self._progress.finish(training_funnel(name, folder.name, report))
+        self._progress.finish(funnel_of_training(folder))
 
 
 @dataclass
@@ -200,12 +203,13 @@ class _Steps:
         self.at = step
 
 
-def training_funnel(name: str, key: str, report: TrainingReport) -> Funnel:
-    """Say of a training what a funnel says of a stage: what became of every example."""
+def funnel_of_training(folder: Path) -> Funnel:
+    """Say of a finished training what a funnel says of a stage: what became of every example."""
+    report = read_json(TrainingReport, folder / TRAINING_FILE)
     drops = (("held_out", report.held_out), ("too_long", report.dropped))
     return Funnel(
-        stage=name,
-        key=key,
+        stage=folder.name.partition("-")[0],
+        key=folder.name,
         inputs=report.examples + report.held_out + report.dropped,
         kept=report.examples,
         records=report.examples,

@@ -3,13 +3,12 @@
 run folder  ->  manifests  ->  which were written by code that has changed since
 """
 
-from collections.abc import Iterable
-
 from selfalign.core.funnel import Funnel
 from selfalign.core.stage import Made
 from selfalign.core.store import Run
 from selfalign.evaluation.answering import Answering
 from selfalign.recipes.in_context import AnsweringInContext
+from selfalign.recipes.machines import TRAINING_FILE, funnel_of_training
 from selfalign.self_align.stage1_merge import InstructionSelection
 from selfalign.self_align.stage1_self_instruct import SelfInstruct, TaskSelection
 from selfalign.self_align.stage1_topic_guided_red_teaming import RedTeaming, RedTeamingSelection
@@ -36,9 +35,14 @@ KINDS: tuple[type[Made], ...] = (
 """Everything the recipes fill and train, in the order of the paper."""
 
 
-def in_paper_order(funnels: Iterable[Funnel]) -> list[Funnel]:
-    """Sort funnels by the paper's stages; rounds of one stage keep their order."""
+def all_funnels(run: Run) -> list[Funnel]:
+    """Return what became of all inputs and training examples, in the paper's order.
+
+    Rounds of one stage keep the order in which they were begun.
+    """
     order = {kind.name: n for n, kind in enumerate(KINDS)}
+    trained = sorted(path.parent for path in run.path.glob(f"*/{TRAINING_FILE}"))
+    funnels = [*run.funnels(), *(funnel_of_training(folder) for folder in trained)]
     return sorted(funnels, key=lambda funnel: order.get(funnel.stage, len(order)))
 
 

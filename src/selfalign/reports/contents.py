@@ -20,7 +20,8 @@ from selfalign.recipes.evaluate import read_results
 from selfalign.recipes.everything import reopen
 from selfalign.recipes.ingredients import Ingredients
 from selfalign.recipes.json_file import read_json
-from selfalign.recipes.stages import in_paper_order
+from selfalign.recipes.machines import TRAINING_FILE
+from selfalign.recipes.stages import all_funnels
 from selfalign.reports.charts import Branch
 from selfalign.reports.principles import RuleUsage, rule_usage
 from selfalign.reports.verbs import asked_for, root_verbs
@@ -125,7 +126,7 @@ def gather(path: Path, library: Path | None = None) -> Report:
             Effect(condition=c.name, result=r, total=rate_of(r.rows)) for c, r in results if r.rows
         ),
         samples=tuple(samples([(c.name, r) for c, r in results])),
-        funnels=tuple(in_paper_order(run.funnels())),
+        funnels=tuple(all_funnels(run)),
         verbs=tuple(root_verbs(asked)),
         verbs_read=sum(asked_for(text) is not None for text in asked),
         verbs_of=len(asked),
@@ -190,7 +191,7 @@ def _kept(run: Run, folder: str | None, kind: type[R]) -> Iterator[R]:
 
 def _trainings(run: Run, chapters: Chapters) -> dict[str, TrainingReport]:
     folders = {"engraving (stage 3)": chapters.engraved, "final (stage 4)": chapters.final}
-    paths = {name: run.path / f / "training.json" for name, f in folders.items() if f is not None}
+    paths = {name: run.path / f / TRAINING_FILE for name, f in folders.items() if f is not None}
     return {n: read_json(TrainingReport, p) for n, p in paths.items() if p.is_file()}
 
 
