@@ -153,7 +153,9 @@ class PrefixStore:
             return None
         common, known = best
         base = known if common == len(known.tokens) else _cut(known, common)
-        return base if base.end == len(key) else self._computed(key, base)
+        if base.end == len(key):
+            return base
+        return self._from_known(key, base) or self._computed(key, base)
 
 
 def _cut(node: PrefixNode, length: int) -> PrefixNode:
