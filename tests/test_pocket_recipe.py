@@ -128,6 +128,7 @@ def test_the_report_holds_what_the_files_hold(finished):
         name = effect["condition"].partition(" (")[0].replace(" ", "_")
         result = json.loads((path / "evaluation" / f"{name}.json").read_text("utf-8"))
         assert effect["result"]["kinds"] == result["kinds"]
+    assert report["verbs_of"] == report["verbs_read"] > 10  # all scripted tasks: "move a harp"
     assert "<script" not in page.read_text("utf-8")
 
 

@@ -27,6 +27,8 @@ class Chapters(Settings):
     base: Checkpoint
     rules: tuple[str, ...]
     """Names of the principles, in the order of the constitution."""
+    instructions: str | None = None
+    """Folder of stage 1's instructions."""
     aligned: str | None = None
     """Folder of stage 2's answers."""
     engraved: str | None = None

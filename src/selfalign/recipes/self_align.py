@@ -11,7 +11,7 @@ Difference from the paper: between the stages nothing has to be copied, shuffled
 run the same line again and it continues, with more instructions it asks only for the new ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from selfalign.core.protocols import LanguageModel
 from selfalign.core.records import Instruction
@@ -38,8 +38,10 @@ def self_align(kit: Ingredients, run: Run, machines: Machines) -> Iterator[Chapt
     base = machines.open(plan.base)
     done = Chapters(base=checkpoint, rules=kit.constitution.names, reached="stage1")
 
-    instructions = instructions_of(kit, run, base)
-    yield done
+    drafted = drafted_instructions(kit, run, base)
+    merging = kit.merge(drafted)
+    instructions = limited(run.fill(merging, drafted), plan.limit)
+    yield (done := done.then("stage1", instructions=merging.key))
 
     alignment = kit.self_alignment(base)
     aligned = run.fill(alignment, instructions)
@@ -56,13 +58,14 @@ def self_align(kit: Ingredients, run: Run, machines: Machines) -> Iterator[Chapt
     yield done.then("stage4", verbose=cloning.key, final=final.made_of)
 
 
-def instructions_of(kit: Ingredients, run: Run, base: LanguageModel) -> list[Instruction]:
-    """Stage 1: self-instruct and topic-guided red-teaming, without what an exam holds back."""
-    self_instruct = instructions_by_growth(kit, run, base)
-    red_teaming = instructions_by_topic(kit, run, base)
-    both = [*self_instruct, *red_teaming]
-    merged = run.fill(kit.merge(both), both)
-    return sorted(merged, key=lambda instruction: instruction.id)[: kit.plan.limit]
+def drafted_instructions(kit: Ingredients, run: Run, base: LanguageModel) -> list[Instruction]:
+    """Stage 1: self-instruct and topic-guided red-teaming, not yet united."""
+    return [*instructions_by_growth(kit, run, base), *instructions_by_topic(kit, run, base)]
+
+
+def limited(instructions: Sequence[Instruction], limit: int | None) -> list[Instruction]:
+    """Put instructions in the order of their ids and keep the first ones; None: all."""
+    return sorted(instructions, key=lambda instruction: instruction.id)[:limit]
 
 
 def instructions_by_growth(kit: Ingredients, run: Run, base: LanguageModel) -> list[Instruction]:

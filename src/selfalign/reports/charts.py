@@ -186,13 +186,13 @@ def _slice(
 ) -> None:
     """Draw a ring segment; `turn` is start and width as shares of the full circle."""
     (inner, outer), (start, width) = radii, turn
-    end = start + min(width, 0.99999)  # an arc of exactly one turn has no end point of its own
+    end = start + min(width, 0.9999)  # an arc of exactly one turn has no end point of its own
     large = int(end - start > 0.5)
     (x1, y1), (x2, y2) = _polar(outer, start), _polar(outer, end)
     (x3, y3), (x4, y4) = _polar(inner, end), _polar(inner, start)
     d = (
-        f"M{x1:.1f},{y1:.1f} A{outer},{outer} 0 {large} 1 {x2:.1f},{y2:.1f} "
-        f"L{x3:.1f},{y3:.1f} A{inner},{inner} 0 {large} 0 {x4:.1f},{y4:.1f} Z"
+        f"M{x1:.3f},{y1:.3f} A{outer},{outer} 0 {large} 1 {x2:.3f},{y2:.3f} "
+        f"L{x3:.3f},{y3:.3f} A{inner},{inner} 0 {large} 0 {x4:.3f},{y4:.3f} Z"
     )
     path = Xml.SubElement(svg, "path", {"d": d, "class": f"slice {style}"})
     Xml.SubElement(path, "title").text = one_line(title)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from selfalign.core.funnel import Funnel
 from selfalign.core.library import count_library
-from selfalign.core.records import Kept, R, SelfAlignedResponse
+from selfalign.core.records import Instruction, Kept, R, SelfAlignedResponse
 from selfalign.core.shelf import Shelf
 from selfalign.core.store import Run
 from selfalign.evaluation.exam_result import ExamResult, Row, rate_of
@@ -117,7 +117,8 @@ def gather(path: Path, library: Path | None = None) -> Report:
     run, chapters, kit = Run(path), read_chapters(path), reopen(path, library)
     aligned = list(_kept(run, chapters.aligned, SelfAlignedResponse))
     verbose = list(_kept(run, chapters.verbose, VerboseResponse))
-    asked = [r.instruction.text for r in aligned if r.instruction.origin == "self_instruct"]
+    instructions = _kept(run, chapters.instructions, Instruction)
+    asked = [i.text for i in instructions if i.origin == "self_instruct"]
     results = read_results(run)
     return Report(
         title=f"{kit.plan.assistant}, aligned by {len(chapters.rules)} principles",
