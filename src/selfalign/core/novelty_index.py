@@ -21,14 +21,14 @@ import numpy.typing as npt
 from rapidfuzz import process
 from rapidfuzz.distance import LCSseq
 
-from selfalign.core.novelty_bound import CHARGES, LONG, Bound, rouge_l_f1
+from selfalign.core.novelty_bound import CHARGES, LONG, Bound, Spare, rouge_l_f1
 from selfalign.core.novelty_tokens import Vocabulary
 
 _FIRST_FREEZE = 256
 _NEXT_FREEZE = 8
 """Ours: word rarity is counted again when the set has grown this many times; speed only."""
-_FEW = 24
-"""Ours: this many candidates are compared one by one, more go through signatures first."""
+_FEW = 48
+"""Ours: up to this many candidates Python is quicker than numpy."""
 _LARGEST_CHARACTER = 0x10FFFF
 _LANES = 4
 _BITS = 64 - CHARGES
@@ -182,10 +182,17 @@ class PythonIndex:
     def _holds_alike(self, probe: _Probe) -> bool:
         postings = self._postings
         found = [postings[element] for element in probe.rare if element in postings]
-        if sum(len(listed.numbers) for listed in found) <= _FEW:
-            candidates = set[int]().union(*(listed.numbers for listed in found))
+        spare = self._bound.spare(len(probe.text))
+        mask = _fold(probe.signature) | _LENGTH_BITS
+        if sum([len(listed.numbers) for listed in found]) <= _FEW:
+            candidates = {
+                number
+                for listed in found
+                for number, absent in zip(listed.numbers, listed.absent, strict=True)
+                if (absent & mask).bit_count() <= spare.charged
+            }
         else:
-            candidates = set(self._plausible(found, probe))
+            candidates = set(self._plausible(found, probe, spare, mask))
         text, need = probe.text, self._bound.need
         m = len(text)
         for number in candidates:
@@ -195,14 +202,15 @@ class PythonIndex:
                 return True
         return False
 
-    def _plausible(self, found: Sequence[_Postings], probe: _Probe) -> list[int]:
+    def _plausible(
+        self, found: Sequence[_Postings], probe: _Probe, spare: Spare, mask: int
+    ) -> list[int]:
         """Return the numbers whose signatures leave room for enough common words."""
-        spare = self._bound.spare(len(probe.text))
         absent = np.frombuffer(b"".join([listed.absent for listed in found]), np.uint64)
-        missing = np.bitwise_count(absent & np.uint64(_fold(probe.signature) | _LENGTH_BITS))
+        missing = np.bitwise_count(absent & np.uint64(mask))
         passed = (missing <= spare.charged).nonzero()[0]
         numbers = np.frombuffer(b"".join([listed.numbers for listed in found]), np.int32)[passed]
-        if len(numbers) <= _FEW:
+        if len(numbers) <= _FEW // 2:
             return numbers.tolist()
         lengths, theirs = self._lengths[numbers], self._signatures[numbers]
         mine = _lanes(probe.signature)
