@@ -10,6 +10,7 @@ it is written whole, and replaced whole by the next run.)
 Memory: the kept texts as `novelty_index` holds them and one batch of rows, whatever IN's size.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -260,10 +261,12 @@ def _writing(target: Path, earlier: Filtered) -> Generator[BinaryIO]:
     with out:
         try:
             fcntl.lockf(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StoreError(
-                f"{target} is being written by another process. Wait for it, or choose another OUT."
-            ) from None
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):  # otherwise locks are unknown here
+                raise StoreError(
+                    f"{target} is being written by another process. Wait for it, or choose another "
+                    f"OUT."
+                ) from None
         if out.seek(0, os.SEEK_END) < earlier.size:
             raise StoreError(
                 f"{target} is shorter than it was left ({earlier.size} bytes). Delete it and "

@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +216,19 @@ def test_a_target_made_of_something_else_is_left_alone(tmp_path: Path) -> None:
     refused(StoreError, "shorter than it was left", source, out)
     (tmp_path / "out.jsonl.novelty.json").write_text("{}")
     refused(InputError, "cannot be read. Delete it", source, out)
+
+
+def test_a_target_that_another_process_writes_is_refused(tmp_path: Path) -> None:
+    source, out = write_jsonl(tmp_path / "in.jsonl", numbered(texts(3, 9))), tmp_path / "out.jsonl"
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'wb'); fcntl.lockf(f, fcntl.LOCK_EX)\n"
+    wait = "print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold + wait, str(out)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        refused(StoreError, "is being written by another process", source, out)
+        other.communicate()
+    assert filter_file(source, out).rows == 9
 
 
 def test_settings_typed_wrong_are_refused_with_a_sentence() -> None:
