@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	$(IN) -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m pip --python $(IN) install pip || \
 		{ echo "this Python can make no environment with pip; install its venv package (Debian: python3-venv)"; exit 2; }
 	$(IN) -m pip install --quiet -c constraints.txt torch
-	$(IN) -m pip install --quiet -c constraints.txt -e '.[dev,fast]'
+	$(IN) -m pip install --quiet -c constraints.txt -e '.[dev,fast,language]'
 	@touch $(READY)
 
 # Needs a vLLM of its own environment: vllm on PATH, or SELFALIGN_VLLM_PYTHON=/path/to/its/python.
