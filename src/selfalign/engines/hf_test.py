@@ -99,7 +99,7 @@ def test_what_prompts_share_is_computed_once_for_all_batches(tiny_model: Path) -
     assert lm._store.computed_tokens <= shared + 20
 
 
-@pytest.mark.parametrize("kind", ["qwen3", "gemma", "mistral", "gpt_neox"])
+@pytest.mark.parametrize("kind", ["qwen3", "gemma", "mistral", "gpt_neox", "gpt2"])
 def test_other_architectures_give_the_texts_of_transformers(
     make_tiny_model: Callable[..., Path], tmp_path: Path, kind: str
 ) -> None:
@@ -107,6 +107,17 @@ def test_other_architectures_give_the_texts_of_transformers(
     expected = [by_transformers(lm, p, s) for p, s in zip(PROMPTS, GREEDY, strict=True)]
     assert [c.text for c in lm.generate(PROMPTS, GREEDY)] == expected
     assert lm._obstacle is None
+    plain = engine(tmp_path / kind, own_attention=False)
+    assert [c.text for c in plain.generate(PROMPTS, GREEDY)] == expected
+
+
+def test_a_small_llama_or_mistral_runs_packed(
+    lm: TransformersLM, make_tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    mistral = engine(make_tiny_model(tmp_path / "m", kind="mistral", sliding_window=None))
+    for each in (lm, mistral):
+        each.generate(PROMPTS[:1], GREEDY[:1])
+        assert each._backbone._packed is not None
 
 
 def test_a_sliding_window_is_respected(

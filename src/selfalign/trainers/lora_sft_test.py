@@ -119,7 +119,10 @@ def test_a_killed_training_resumes_to_the_same_weights(
         with pytest.raises(Killed):
             train(tiny_model, tmp_path / "torn", recipe, save_every_s=0.0, on_step=die(at))
         assert not (tmp_path / "torn/weights").exists()
-    resumed = weights(train(tiny_model, tmp_path / "torn", recipe))
+    steps: list[int] = []
+    train(tiny_model, tmp_path / "torn", recipe, on_step=lambda at: steps.append(at.step))
+    resumed = weights(tmp_path / "torn")
+    assert steps == [6, 7, 8]
     assert report(tmp_path / "torn")["resumed_at"] == 5
     assert whole.keys() == resumed.keys()
     for name, tensor in whole.items():
@@ -132,6 +135,55 @@ def test_another_seed_trains_other_weights(tiny_model: Path, tmp_path: Path) -> 
     other = weights(train(tiny_model, tmp_path / "c", RECIPE.model_copy(update={"seed": 7})))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def short(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of four steps, to compare others with."""
+    return train(tiny_model, tmp_path_factory.mktemp("short"), SHORT)
+
+
+SHORT = RECIPE.model_copy(update={"epochs": 1, "weight_decay": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rank", 2),
+        ("alpha", 64),
+        ("dropout", 0.5),
+        ("targets", ("q_proj", "v_proj")),
+        ("learning_rate", 1e-3),
+        ("batch_size", 26),
+        ("epochs", 2),
+        ("warmup_steps", 0),
+        ("schedule", "constant"),
+        ("weight_decay", 0.0),
+        ("max_grad_norm", 1e-3),
+        ("max_tokens", 34),
+        ("held_out", 0),
+        ("seed", 7),
+        ("method", "full"),
+    ],
+)
+def test_no_setting_of_a_recipe_is_ignored(
+    tiny_model: Path, tmp_path: Path, short: Path, field: str, value: object
+) -> None:
+    train(tiny_model, tmp_path, SHORT.model_copy(update={field: value}))
+    reference, changed = weights(short), weights(tmp_path)
+    same = reference.keys() == changed.keys() and all(
+        torch.equal(reference[name], changed[name]) for name in reference
+    )
+    assert not same
+
+
+def test_the_seed_draws_the_first_weights_of_an_adapter(tiny_model: Path, tmp_path: Path) -> None:
+    still = SHORT.model_copy(update={"learning_rate": 1e-12, "weight_decay": 0.0})
+    first = weights(train(tiny_model, tmp_path / "a", still))
+    other = weights(train(tiny_model, tmp_path / "b", still.model_copy(update={"seed": 7})))
+    drawn = [name for name in first if "lora_A" in name]
+    assert drawn
+    assert all(float((first[name] - other[name]).abs().max()) > 1e-3 for name in drawn)
 
 
 def test_how_many_examples_share_a_pass_does_not_change_the_training(
