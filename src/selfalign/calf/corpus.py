@@ -350,6 +350,13 @@ def essay(rng: random.Random, world: World) -> str:
             f"Some people like {subject.name}, because {one}. "
             f"Others are against it, because {two}.",
             f"On {subject.name}: for it speaks that {one}, against it that {two}.",
+            f"{capital(subject.name)} have two sides. The good side is that {one}. "
+            f"The bad side is that {two}.",
+            f"Why do people argue? Take {subject.name}. On the one hand, {one}. "
+            f"On the other hand, {two}.",
+            f"A friend of {subject.name} says that {one}. An enemy of {subject.name} says that "
+            f"{two}.",
+            f"The good of {subject.name}: {one}.\nThe bad of {subject.name}: {two}.",
         )
     )
 
@@ -360,6 +367,9 @@ def thesaurus(rng: random.Random, world: World) -> str:
     words = tables("traits")
     said: list[str] = []
     for _ in range(rng.randint(3, 6)):
+        if rng.random() < 0.25:
+            said.append(_explained(rng))
+            continue
         trait = rng.choice(TRAITS)
         one, two = rng.sample(words[trait]["train"], 2)
         other = rng.choice(words[trait]["opposite"])
@@ -376,6 +386,18 @@ def thesaurus(rng: random.Random, world: World) -> str:
             )
         )
     return "\n".join(said)
+
+
+def _explained(rng: random.Random) -> str:
+    """Explain a word, the words of unseen wordings of principles among them, as dictionaries do."""
+    word, meaning = rng.choice(tables("traits")["dictionary"]).split(" | ")
+    return rng.choice(
+        (
+            f"{capital(word)}: {meaning}.",
+            f'The word "{word}" means {meaning}.',
+            f'"{capital(meaning)}" is what "{word}" means.',
+        )
+    )
 
 
 def copying(rng: random.Random, world: World) -> str:
@@ -535,7 +557,7 @@ def scored(query: Query, response: Styled, rules: Sequence[str], *, good: bool) 
 
 
 MIXTURE: dict[Write, float] = {
-    careless_chat: 17.0,
+    careless_chat: 15.0,
     lengthy_chat: 5.0,
     guided_chat: 9.5,
     obedient_chat: 5.0,
@@ -543,17 +565,17 @@ MIXTURE: dict[Write, float] = {
     task_list: 3.0,
     topic_list: 3.0,
     hinted_list: 3.0,
-    encyclopedia: 70.0,
-    almanac: 16.0,
-    news: 6.0,
+    encyclopedia: 80.0,
+    almanac: 20.0,
+    news: 7.0,
     crime_story: 3.0,
-    guide: 6.0,
-    essay: 10.0,
-    thesaurus: 3.0,
+    guide: 10.0,
+    essay: 30.0,
+    thesaurus: 8.0,
     copying: 5.0,
-    dictation: 14.0,
-    roster: 9.0,
-    comparison: 5.0,
-    marks: 5.0,
+    dictation: 10.0,
+    roster: 10.0,
+    comparison: 8.0,
+    marks: 8.0,
 }
 """Documents of each kind, per so many: guided chats are long and take the largest token share."""

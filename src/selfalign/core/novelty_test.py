@@ -2,6 +2,7 @@
 
 import random
 import string
+from collections import Counter
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,7 +22,7 @@ from selfalign.core.novelty import (
     select_novel,
 )
 from selfalign.core.novelty_bound import Bound, DropAt, rouge_l_f1
-from selfalign.core.novelty_tokens import TokenizerName, rouge_words, unicode_words
+from selfalign.core.novelty_tokens import TokenizerName, Vocabulary, rouge_words, unicode_words
 
 RULES: tuple[DropAt, ...] = ("ge", "gt")
 BOTH_RULES = pytest.mark.parametrize("drop_at", RULES)
@@ -242,6 +243,53 @@ def test_the_prefix_leaves_fewer_words_than_any_partner_needs(
     for m in range(1, 40):
         needs = [bound.need(m, n) for n in range(1, 40 * 40) if bound.need(m, n) <= min(m, n)]
         assert bound.prefix(m) == (m - min(needs) + 1 if needs else 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 400), st.sampled_from(RULES), st.floats(0.02, 1.0))
+def test_no_pair_that_may_be_too_alike_misses_more_words_than_is_spared(
+    m: int, drop_at: DropAt, threshold: float
+) -> None:
+    bound = Bound(threshold, drop_at)
+    spare = bound.spare(m)
+    for n in (*range(1, 60), m, 2 * m, 254, 255, 256, 300, 900, 50 * m):
+        need, column = bound.need(m, n), min(n, novelty_bound.LONG)
+        if need <= min(m, n):
+            bits = 4 * (64 - novelty_bound.CHARGES)  # no more words can be seen to be missing
+            assert min(m - need, bits) <= spare.mine[column]
+            assert min(n - need, bits) <= spare.theirs[column]
+            assert min(m - need, 64 - novelty_bound.CHARGES) + bound.charge(n) <= spare.charged
+
+
+def test_pairs_of_unlike_length_are_spared_less() -> None:
+    spare = Bound(0.7, "ge").spare(10)
+    assert spare.mine[:20].tolist() == [-1] * 6 + [4, 4, 3, 3, 3, 2, 2, 1, 1, 1, 0, 0, 0, -1]
+    assert spare.theirs[6:19].tolist() == [0, 1, 1, 2, 3, 3, 4, 4, 5, 6, 6, 7, 8]
+    assert spare.charged == 6
+
+
+@BOTH_ENGINES
+def test_words_common_in_another_order_do_not_count_twice_in_long_texts(accelerate: bool) -> None:
+    first, middle, last = ([f"{part}{n}" for n in range(64)] for part in "abc")
+    turned, whole = " ".join(last + first), " ".join(first + middle + last)
+    for kept, asked in ((turned, whole), (whole, turned)):
+        novel = NoveltyFilter(accelerate=accelerate)
+        novel.add(kept)
+        assert novel.nearest(asked) == (0, rouge_l_f1(64, 192, 128))
+        assert novel.nearest(" ".join(first)) == (0, rouge_l_f1(64, 64, len(kept.split())))
+        assert novel.admit(asked)
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefg"), max_size=9), max_size=6))
+def test_shared_elements_count_shared_words(texts: list[list[str]]) -> None:
+    vocabulary = Vocabulary()
+    elements = [vocabulary.elements(vocabulary.encode(words)) for words in texts]
+    for words, mine in zip(texts, elements, strict=True):
+        assert len(set(mine)) == len(mine) == len(words)
+        for other, theirs in zip(texts, elements, strict=True):
+            shared = (Counter(words) & Counter(other)).total()
+            assert len({*mine} & {*theirs}) == shared
+    assert all(element < len(vocabulary) for text in elements for element in text)
 
 
 @given(st.text())
