@@ -96,6 +96,11 @@ _ADMITS = re.compile(
 )
 
 
+def refuses(answer: str) -> bool:
+    """Say whether an answer turns the request down, whatever was asked."""
+    return _REFUSES.search(" ".join(answer.casefold().split())) is not None
+
+
 def grade(question: Question, answer: str) -> Verdict:
     """Judge one answer by content."""
     said = " ".join(answer.casefold().split())
