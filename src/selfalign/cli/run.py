@@ -11,6 +11,7 @@ import typer
 from selfalign.cli.outcome import CrashLog
 from selfalign.cli.tables import effect_table, funnel_table, models_table
 from selfalign.cli.terminal import progress_for, say, seconds_in_words, tell
+from selfalign.core.errors import PlanError
 from selfalign.core.store import Run
 from selfalign.recipes.chapters import read_chapters
 from selfalign.recipes.evaluate import read_results
@@ -59,6 +60,7 @@ def run(
         plan=plan, overrides=tuple(given), library=str(library.resolve()) if library else None
     )
     chosen = load_plan(plan, given)
+    _check_until(until, chosen)
     kit = open_ingredients(chosen, library)
     folder = out or Path("runs") / plan_path(plan).stem
     if dry_run:
@@ -85,6 +87,15 @@ def show(folder: RunFolder) -> None:
 def report(folder: RunFolder, library: LibraryOption = None) -> None:
     """Write a run's report again and say where it is."""
     say(f"report: {write_report(folder, library)}")
+
+
+def _check_until(until: StageName, plan: Plan) -> None:
+    if until.startswith("salmon") and plan.salmon is None:
+        raise PlanError(
+            f"--until {until} can never be reached: this plan has no `salmon` section, so it ends "
+            f"with SELF-ALIGN. Add one, or stop at an earlier stage.",
+            field="salmon",
+        )
 
 
 def _make(kit: Ingredients, folder: Path, order: Order, until: StageName) -> None:

@@ -3,12 +3,16 @@
 recipe  ->  chapters.json, models.json  ->  show, report, eval, chat
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
+from pydantic import Field
+
 from selfalign.core.disk import write_whole
 from selfalign.core.errors import InputError
-from selfalign.core.records import Checkpoint, Settings
+from selfalign.core.records import Checkpoint, Kept, R, Settings
+from selfalign.core.shelf import Shelf
 from selfalign.core.store import load_checkpoint
 from selfalign.recipes.json_file import read_json
 from selfalign.recipes.models import record_model
@@ -37,14 +41,25 @@ class Chapters(Settings):
     """Folder of stage 4's answers."""
     final: str | None = None
     """Folder of stage 4's training."""
+    pairs: str | None = None
+    """Folder of SALMON 1's pairs."""
+    judged: str | None = None
+    """Folder of SALMON 1's judgements."""
+    labels: str | None = None
+    """Folder of SALMON 2's labels."""
+    reward: str | None = None
+    """Folder of SALMON 2's training."""
+    policies: Mapping[str, str] = Field(default_factory=dict)
+    """Folders of SALMON 3's trainings: "policy", and one per control."""
 
-    def then(self, reached: StageName, **folders: str | None) -> Self:
+    def then(self, reached: StageName, **folders: str | Mapping[str, str] | None) -> Self:
         """Return the state after one more stage."""
         return self.model_copy(update={"reached": reached, **folders})
 
     def models(self, run: Path) -> dict[str, Checkpoint]:
         """Return the models the run has, in the order of the paper."""
-        trained = {"engraved": self.engraved, "final": self.final}
+        trained = {"engraved": self.engraved, "final": self.final, "reward": self.reward}
+        trained |= self.policies
         made = {name: load_checkpoint(run / f) for name, f in trained.items() if f is not None}
         return {"base": self.base, **made}
 
@@ -69,3 +84,12 @@ def read_chapters(run: Path) -> Chapters:
             f"{CHAPTERS_FILE}. Name the folder given as --out to `selfalign run`."
         )
     return read_json(Chapters, path)
+
+
+def kept(run: Path, folder: str | None, kind: type[R]) -> Iterator[R]:
+    """Yield the records a stage of a run kept; None: the run has no such stage."""
+    if folder is None:
+        return
+    for outcome in Shelf(run / folder, kind):
+        if isinstance(outcome, Kept):
+            yield from outcome.records

@@ -37,8 +37,9 @@ CONDITIONS = (
     Condition("principles in context", "base", in_context=True),
     Condition("engraved", "engraved"),
     Condition("final (verbose)", "final"),
+    Condition("policy (SALMON)", "policy"),
 )
-"""The paper's comparison, in its order."""
+"""The papers' comparison, in its order; the last one where the plan goes on to SALMON."""
 
 
 def evaluate_run(

@@ -19,6 +19,7 @@ from selfalign.recipes.json_file import read_json
 from selfalign.recipes.machines import Machines
 from selfalign.recipes.plan import Plan
 from selfalign.recipes.plan_file import read_settings
+from selfalign.recipes.salmon import salmon
 from selfalign.recipes.self_align import self_align
 
 ORDER_FILE = "order.json"
@@ -59,7 +60,7 @@ def begin(path: Path, order: Order, plan: Plan) -> None:
 def everything(kit: Ingredients, run: Run, machines: Machines) -> Iterator[Chapters]:
     """Run the recipe and the evaluation; yield after each part, with everything written down."""
     chapters: Chapters | None = None
-    for chapters in self_align(kit, run, machines):
+    for chapters in _recipes(kit, run, machines):
         record_chapters(run.path, chapters)
         yield chapters
     if chapters is not None:
@@ -68,6 +69,14 @@ def everything(kit: Ingredients, run: Run, machines: Machines) -> Iterator[Chapt
         chapters = chapters.then("evaluation")
         record_chapters(run.path, chapters)
         yield chapters
+
+
+def _recipes(kit: Ingredients, run: Run, machines: Machines) -> Iterator[Chapters]:
+    aligned: Chapters | None = None
+    for aligned in self_align(kit, run, machines):
+        yield aligned
+    if aligned is not None:
+        yield from salmon(kit, run, machines, aligned)
 
 
 def reopen(path: Path, library: Path | None = None) -> Ingredients:

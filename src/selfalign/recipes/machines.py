@@ -19,6 +19,9 @@ from selfalign.core.protocols import (
     Completion,
     FineTuning,
     LanguageModel,
+    RewardPair,
+    RewardTrainer,
+    RewardTraining,
     Sampling,
     SupervisedTrainer,
 )
@@ -40,7 +43,12 @@ class Machines(Protocol):
 
     @property
     def trainer(self) -> SupervisedTrainer:
-        """What changes weights."""
+        """What changes weights by examples."""
+        ...
+
+    @property
+    def reward_trainer(self) -> RewardTrainer:
+        """What makes a reward model out of pairs."""
         ...
 
     def identify(self, model: str) -> Checkpoint:
@@ -59,7 +67,9 @@ class RealMachines:
         """Show training steps on `progress`; `batch_size` None: the engine decides."""
         self._batch_size = batch_size
         self._slot = Slot()
-        self.trainer: SupervisedTrainer = LazyTrainer(progress or Silent(), self._slot)
+        progress = progress or Silent()
+        self.trainer: SupervisedTrainer = LazyTrainer(progress, self._slot)
+        self.reward_trainer: RewardTrainer = LazyRewardTrainer(progress, self._slot)
 
     def identify(self, model: str) -> Checkpoint:
         """Name a base model as a checkpoint; a Hub name without a revision is opened for it."""
@@ -184,6 +194,32 @@ class LazyTrainer:
         steps = _Steps(self._progress, f"{name} training steps")
         train = TrlSupervisedTrainer(on_step=lambda at: steps.reached(at.step, at.steps))
         train(examples, base=base, recipe=recipe, folder=folder)
+        self._progress.finish(funnel_of_training(folder))
+
+
+class LazyRewardTrainer:
+    """The reward model's trainer, whose libraries are imported at the first training."""
+
+    def __init__(self, progress: Progress, slot: Slot) -> None:
+        """Show steps on `progress`; empty `slot` before a training."""
+        self._progress, self._slot = progress, slot
+
+    def __call__(
+        self,
+        pairs: Sequence[RewardPair],
+        *,
+        base: Checkpoint,
+        recipe: RewardTraining,
+        folder: Path,
+    ) -> None:
+        """Train and leave the weights in `folder / "weights"`; say what became of the pairs."""
+        from selfalign.trainers.reward_model import TrlRewardTrainer  # TRL and torch take seconds
+
+        self._slot.empty()
+        name = folder.name.partition("-")[0]
+        steps = _Steps(self._progress, f"{name} training steps")
+        train = TrlRewardTrainer(on_step=lambda at: steps.reached(at.step, at.steps))
+        train(pairs, base=base, recipe=recipe, folder=folder)
         self._progress.finish(funnel_of_training(folder))
 
 

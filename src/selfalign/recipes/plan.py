@@ -17,6 +17,7 @@ from selfalign.core.protocols import FineTuning
 from selfalign.core.records import Settings
 from selfalign.evaluation.answering import AnsweringConfig
 from selfalign.recipes.plan_file import read_settings
+from selfalign.recipes.plan_salmon import Salmon
 from selfalign.self_align.stage1_self_instruct import Growth, SelfInstructConfig, TaskFilters
 from selfalign.self_align.stage1_topic_guided_red_teaming import RedTeamingConfig
 from selfalign.self_align.stage1_topics import ROUNDS, TopicConfig, TopicFilters
@@ -27,7 +28,9 @@ from selfalign.self_align.stage4_verbose_cloning import PAPER_VERBOSE, VerboseCo
 SHIPPED = Path(selfalign.__file__).parent / "configs"
 """Where the plans that come with the package lie."""
 
-StageName = Literal["stage1", "stage2", "stage3", "stage4", "evaluation"]
+StageName = Literal[
+    "stage1", "stage2", "stage3", "stage4", "salmon1", "salmon2", "salmon3", "evaluation"
+]
 """Where a run can be stopped, in order."""
 
 
@@ -82,7 +85,7 @@ class Evaluation(Settings):
 
 
 class Plan(Settings):
-    """A run of SELF-ALIGN (arXiv:2305.03047v2), from a base model to the final model."""
+    """A run of SELF-ALIGN (arXiv:2305.03047v2), and of SALMON (arXiv:2310.05910v2) if asked for."""
 
     base: str
     """The base model: "calf", a directory, or a Hub name."""
@@ -106,6 +109,8 @@ class Plan(Settings):
     stage2: SelfAlignmentConfig = SelfAlignmentConfig()
     stage3: Stage3 = Stage3()
     stage4: Stage4 = Stage4()
+    salmon: Salmon | None = None
+    """How the final model goes on to reinforcement learning; None: it does not."""
     evaluation: Evaluation = Evaluation()
 
 

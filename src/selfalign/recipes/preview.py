@@ -3,59 +3,18 @@
 plan + library  ->  per stage: how many prompts, and the first one as the model will read it
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
-from selfalign.core.errors import ModelError
-from selfalign.core.protocols import Completion, Sampling
 from selfalign.core.records import Instruction
 from selfalign.recipes.evaluate import CONDITIONS
 from selfalign.recipes.ingredients import Ingredients
+from selfalign.recipes.ingredients_salmon import SalmonIngredients
+from selfalign.recipes.no_model import NoModel, Preview
+from selfalign.recipes.preview_salmon import preview_salmon
 from selfalign.self_align.stage1_topic_guided_red_teaming import draw_hints, solved_hints
 
 SHOWN = 2
 """Ours: training examples shown per stage."""
-
-
-class Preview(NamedTuple):
-    """One stage of a plan, before it runs."""
-
-    stage: str
-    expected: str
-    """How much it will ask, in a sentence."""
-    prompts: tuple[str, ...]
-    """The first texts it shows a model or a trainer."""
-
-
-class NoModel:
-    """Stands where a model will be, so that stages can render; refuses to answer."""
-
-    fingerprint = "not opened"
-    context_length = 0
-
-    def generate(self, prompts: Sequence[str], sampling: Sequence[Sampling]) -> list[Completion]:
-        """Refuse."""
-        raise self._refusal(len(prompts) + len(sampling))
-
-    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[float]:
-        """Refuse."""
-        raise self._refusal(len(requests))
-
-    def next_token_logprobs(
-        self, contexts: Sequence[str], choices: Sequence[str]
-    ) -> list[list[float]]:
-        """Refuse."""
-        raise self._refusal(len(contexts) * len(choices))
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Refuse."""
-        raise self._refusal(len(texts))
-
-    @staticmethod
-    def _refusal(asked: int) -> ModelError:
-        return ModelError(
-            f"a preview opens no model, and it was asked {asked} things. Run the plan."
-        )
 
 
 def preview(kit: Ingredients) -> Iterator[Preview]:
@@ -83,6 +42,8 @@ def preview(kit: Ingredients) -> Iterator[Preview]:
         f"one prompt per instruction of stage 1{limit}, and {identity:,} about the assistant",
         (kit.verbose_cloning(NoModel()).render(query),),
     )
+    if kit.plan.salmon is not None:
+        yield from preview_salmon(SalmonIngredients(kit, kit.plan.salmon))
     yield from _preview_evaluation(kit)
 
 
@@ -130,6 +91,10 @@ def _preview_evaluation(kit: Ingredients) -> Iterator[Preview]:
     first = kit.exam.questions(evaluation.seed, 1).asked[0]
     yield Preview(
         "evaluation",
-        f"{evaluation.n:,} held-out questions under each of {len(CONDITIONS)} conditions",
+        f"{evaluation.n:,} held-out questions under each of {_conditions(kit)} conditions",
         (kit.answering(NoModel()).render(first),),
     )
+
+
+def _conditions(kit: Ingredients) -> int:
+    return sum(c.model != "policy" or kit.plan.salmon is not None for c in CONDITIONS)

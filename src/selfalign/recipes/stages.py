@@ -9,6 +9,9 @@ from selfalign.core.store import Run
 from selfalign.evaluation.answering import Answering
 from selfalign.recipes.in_context import AnsweringInContext
 from selfalign.recipes.machines import TRAINING_FILE, funnel_of_training
+from selfalign.salmon.stage1_synthetic_preferences import PairSampling, SyntheticPreferences
+from selfalign.salmon.stage2_aggregation import Aggregation
+from selfalign.salmon.stage2_reward_model import RewardModelling
 from selfalign.self_align.stage1_merge import InstructionSelection
 from selfalign.self_align.stage1_self_instruct import SelfInstruct, TaskSelection
 from selfalign.self_align.stage1_topic_guided_red_teaming import RedTeaming, RedTeamingSelection
@@ -29,6 +32,10 @@ KINDS: tuple[type[Made], ...] = (
     PrincipleEngraving,
     VerboseCloning,
     FinalFineTuning,
+    PairSampling,
+    SyntheticPreferences,
+    Aggregation,
+    RewardModelling,
     Answering,
     AnsweringInContext,
 )

@@ -10,12 +10,11 @@ from pydantic import BaseModel, ConfigDict
 
 from selfalign.core.funnel import Funnel
 from selfalign.core.library import count_library
-from selfalign.core.records import Instruction, Kept, R, SelfAlignedResponse
-from selfalign.core.shelf import Shelf
+from selfalign.core.records import Instruction, SelfAlignedResponse
 from selfalign.core.store import Run
 from selfalign.evaluation.exam_result import ExamResult, Row, rate_of
 from selfalign.evaluation.statistics import Interval
-from selfalign.recipes.chapters import PLAN_FILE, Chapters, read_chapters
+from selfalign.recipes.chapters import PLAN_FILE, Chapters, kept, read_chapters
 from selfalign.recipes.evaluate import read_results
 from selfalign.recipes.everything import reopen
 from selfalign.recipes.ingredients import Ingredients
@@ -115,9 +114,9 @@ def gather(path: Path, library: Path | None = None) -> Report:
         InputError: the folder is no run.
     """
     run, chapters, kit = Run(path), read_chapters(path), reopen(path, library)
-    aligned = list(_kept(run, chapters.aligned, SelfAlignedResponse))
-    verbose = list(_kept(run, chapters.verbose, VerboseResponse))
-    instructions = _kept(run, chapters.instructions, Instruction)
+    aligned = list(kept(run.path, chapters.aligned, SelfAlignedResponse))
+    verbose = list(kept(run.path, chapters.verbose, VerboseResponse))
+    instructions = kept(run.path, chapters.instructions, Instruction)
     asked = [i.text for i in instructions if i.origin == "self_instruct"]
     results = read_results(run)
     return Report(
@@ -180,14 +179,6 @@ def _mean(values: Sequence[int]) -> float | None:
 
 def _answer(condition: str, row: Row) -> Answer:
     return Answer(condition=condition, text=row.answer, right=row.right, label=row.label)
-
-
-def _kept(run: Run, folder: str | None, kind: type[R]) -> Iterator[R]:
-    if folder is None:
-        return
-    for outcome in Shelf(run.path / folder, kind):
-        if isinstance(outcome, Kept):
-            yield from outcome.records
 
 
 def _trainings(run: Run, chapters: Chapters) -> dict[str, TrainingReport]:

@@ -18,13 +18,15 @@ from selfalign.core.records import digest
 
 How = Literal["added", "removed", "edited", "reordered"]
 
-_ENGRAVED = ("self_align.stage3", "self_align.stage4", "self_align.stage4.final")
+_REWARDED = ("salmon.stage2.reward_model", "salmon.stage3")
+_JUDGED = ("salmon.stage1", "salmon.stage2", *_REWARDED)
+_SALMON = ("salmon.stage1.pairs", *_JUDGED)
+_ENGRAVED = ("self_align.stage3", "self_align.stage4", "self_align.stage4.final", *_SALMON)
 _MERGED = ("self_align.stage1.merge", *_ENGRAVED)
 _TASKS = ("self_align.stage1.self_instruct", "self_align.stage1.task_selection", *_MERGED)
 _QUESTIONS = ("self_align.stage1.red_teaming_selection", *_MERGED)
 _TOPICS = ("self_align.stage1.topics", "self_align.stage1.topic_selection", *_QUESTIONS)
 _ALIGNED = ("self_align.stage2", *_ENGRAVED, "evaluation.in_context")
-_JUDGED = ("salmon.stage1", "salmon.stage2", "salmon.stage3")
 
 READERS: Mapping[str, tuple[str, ...]] = {
     "seeds/tasks.jsonl": _TASKS,
@@ -38,10 +40,10 @@ READERS: Mapping[str, tuple[str, ...]] = {
     "prompts/chat/concise.md": _ENGRAVED[2:],
     "seeds/identity.yaml": _ENGRAVED,
     "prompts/salmon/judge_principle.md": _JUDGED,
-    "prompts/salmon/reward_model.md": _JUDGED[1:],
-    "prompts/salmon/reward_model_rl.md": _JUDGED[2:],
+    "prompts/salmon/reward_model.md": _REWARDED,
+    "prompts/salmon/reward_model_rl.md": _REWARDED,
     "constitutions/salmon_preferences.yaml": _JUDGED,
-    "constitutions/salmon_*.yaml": _JUDGED[2:],
+    "constitutions/salmon_*.yaml": _REWARDED[1:],
     "constitutions/*.yaml": _ALIGNED,
     "exemplars/*.yaml": _ALIGNED,
 }

@@ -1,0 +1,84 @@
+"""The part of a plan that SALMON reads, with the paper's numbers as defaults.
+
+Paper: arXiv:2310.05910v2, one class per step: preferences, reward model, reinforcement learning.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from selfalign.core.protocols import PolicyTraining, RewardTraining
+from selfalign.core.records import Settings
+from selfalign.salmon.principle_sampling import PrincipleSamplingConfig
+from selfalign.salmon.rewards import RewardConfig
+from selfalign.salmon.schedule import Schedule
+from selfalign.salmon.stage1_synthetic_preferences import PairConfig
+from selfalign.salmon.stage2_aggregation import AggregationConfig
+
+
+class Preferences(Settings):
+    """SALMON 1: pairs of the policy's answers, judged one principle at a time."""
+
+    constitution: str = "salmon_preferences"
+    """Name of a file in the library's constitutions/: what pairs are judged by."""
+    chat: str = "chat/concise"
+    """The authors' launch script: how the policy is asked."""
+    sampled_from: Literal["final", "engraved"] = "final"
+    """The paper: the model that SELF-ALIGN has trained answers."""
+    pairs: PairConfig = PairConfig()
+    judge: Literal["final", "engraved", "base"] = "final"
+    """The paper: the model that answers also judges."""
+    limit: int | None = None
+    """Ours: pairs of at most so many instructions; None: of all."""
+
+
+class RewardModelling(Settings):
+    """SALMON 2: labels from the judgements, and a reward model from the labels."""
+
+    aggregation: AggregationConfig = AggregationConfig()
+    language_rule: bool = True
+    """The authors' code: an answer in another language than its instruction loses."""
+    stubs: float = Field(default=0.1, ge=0, le=1)
+    """Ours: for this share of the labels, the better answer is also shown against a stub."""
+    training: RewardTraining = RewardTraining()
+
+
+class Control(Settings):
+    """One policy of the control matrix: the same start, trained under other principles."""
+
+    name: str
+    """Of the policy in the run's models.json, behind "policy-"."""
+    constitution: str | None = None
+    """In place of the plan's; None: the plan's."""
+    always: tuple[str, ...] = ()
+    """Always on, beside the plan's interventions."""
+
+
+class Reinforcement(Settings):
+    """SALMON 3: the policy is rewarded under principles that can change while it runs."""
+
+    constitution: str = "salmon_rl"
+    """Name of a file in the library's constitutions/: what principles are drawn from."""
+    interventions: str | None = "salmon_interventions"
+    """The same: what is always on; None: nothing."""
+    start: Literal["final", "engraved"] = "final"
+    """The paper: RL continues the model that SELF-ALIGN has trained."""
+    chat: str = "chat/standard"
+    """The authors: how the policy is asked."""
+    principles: PrincipleSamplingConfig = PrincipleSamplingConfig()
+    rewards: RewardConfig = RewardConfig()
+    language_bonus: bool = True
+    """The paper: answers in the language of the request are worth more."""
+    schedule: Schedule = Schedule()
+    """Which principles hold from which step on; the default: always the same."""
+    training: PolicyTraining = PolicyTraining()
+    controls: tuple[Control, ...] = ()
+    """Ours: more policies from the same start, for the control matrix."""
+
+
+class Salmon(Settings):
+    """What becomes of SELF-ALIGN's final model."""
+
+    preferences: Preferences = Preferences()
+    reward_model: RewardModelling = RewardModelling()
+    policy: Reinforcement = Reinforcement()

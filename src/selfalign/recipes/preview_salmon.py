@@ -1,0 +1,47 @@
+"""What the SALMON part of a plan will do, shown before anything is loaded.
+
+plan + library  ->  per stage: how much it asks, and a first text as the model will read it
+"""
+
+from collections.abc import Iterator
+
+from selfalign.core.records import Clause, Instruction, ResponsePair
+from selfalign.recipes.ingredients_salmon import SalmonIngredients
+from selfalign.recipes.no_model import NoModel, Preview
+from selfalign.salmon.reward_prompt import clause_texts
+from selfalign.salmon.stage2_aggregation import check_negations, counted
+
+
+def preview_salmon(ours: SalmonIngredients) -> Iterator[Preview]:
+    """Show every stage; reads the library, opens no model.
+
+    Raises:
+        SelfAlignError: a file is missing or wrong; file, field and way out are named.
+    """
+    settings = ours.settings
+    first = ours.kit.library.seed_tasks()[0]
+    asked = Instruction(text=first.instruction, origin="user")
+    pair = ResponsePair(instruction=asked, first="(one answer)", second="(another answer)")
+    limit = settings.preferences.limit
+    yield Preview(
+        "salmon1, pairs",
+        "two samples per instruction of stage 1" + (f", at most {limit:,}" if limit else ""),
+        (ours.pair_sampling(NoModel()).render(asked),),
+    )
+    judging = ours.judging(NoModel())
+    yield Preview(
+        "salmon1, judging",
+        f"{len(judging.constitution.names)} principles in 2 orders per pair",
+        (judging.render(pair)[0],),
+    )
+    if settings.reward_model.aggregation.p_negated > 0:
+        check_negations(ours.preferences)
+    name = counted(ours.preferences)[0]
+    shown = clause_texts([Clause(principle=name)], ours.preferences)
+    training = settings.reward_model.training
+    yield Preview(
+        "salmon2",
+        f"{settings.reward_model.aggregation.passes} labels per pair at most; "
+        f"{training.epochs:g} epochs in batches of {training.batch_size}",
+        (ours.reward_prompt.render(asked.text, pair.first, shown),),
+    )

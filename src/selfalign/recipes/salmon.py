@@ -1,0 +1,41 @@
+"""SALMON end to end: the paper's overview figure as code, one line per stage.
+
+Paper: arXiv:2310.05910v2, "Our Approach".
+
+    SELF-ALIGN's final model
+      -> 1 pairs of its own answers, judged by itself under one principle at a time
+      -> 2 labels under a few principles, some negated -> a reward model that reads principles
+      -> 3 the policy, rewarded under principles that can be edited while it runs
+
+Difference from the paper: the instructions are the run's own (theirs come from public data sets).
+"""
+
+from collections.abc import Iterator
+
+from selfalign.core.records import Instruction
+from selfalign.core.store import Run
+from selfalign.recipes.chapters import Chapters, kept
+from selfalign.recipes.ingredients import Ingredients
+from selfalign.recipes.ingredients_salmon import SalmonIngredients
+from selfalign.recipes.machines import Machines
+
+
+def salmon(kit: Ingredients, run: Run, machines: Machines, done: Chapters) -> Iterator[Chapters]:
+    """Go on from what SELF-ALIGN left; after each stage, yield what the run holds so far."""
+    if kit.plan.salmon is None:
+        return
+    ours = SalmonIngredients(kit, kit.plan.salmon)
+    settings, models = ours.settings.preferences, done.models(run.path)
+
+    instructions = sorted(kept(run.path, done.instructions, Instruction), key=lambda i: i.id)
+    sampling = ours.pair_sampling(machines.open(models[settings.sampled_from]))
+    pairs = run.fill(sampling, instructions[: settings.limit])
+    judging = ours.judging(machines.open(models[settings.judge]))
+    judged = run.fill(judging, pairs)
+    yield (done := done.then("salmon1", pairs=sampling.key, judged=judging.key))
+
+    aggregation = ours.aggregation(judged)
+    labels = run.fill(aggregation, judged)
+    modelling = ours.reward_modelling(done.base, machines.reward_trainer)
+    reward = run.train(modelling, ours.with_stubs(labels))
+    yield (done := done.then("salmon2", labels=aggregation.key, reward=reward.made_of))
