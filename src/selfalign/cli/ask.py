@@ -1,31 +1,23 @@
-"""`selfalign chat|ask|eval`: put questions to a model.
+"""`selfalign chat|ask`: put questions to a model.
 
 chat   a conversation on the terminal
 ask    one question, or one per line on stdin -> one JSON object per line
-eval   an exam of fresh held-out questions -> JSON with rates, intervals and every answer
 """
 
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from selfalign.cli.tables import result_table
-from selfalign.cli.terminal import progress_for, say, tell
+from selfalign.cli.terminal import say, tell
 from selfalign.core.chat import render_chat
-from selfalign.core.disk import unwritable, write_whole
-from selfalign.core.errors import InputError
 from selfalign.core.protocols import LanguageModel, Sampling
-from selfalign.core.store import Run
 from selfalign.core.weights import CALF
-from selfalign.recipes.evaluate import Condition, sit
 from selfalign.recipes.everything import reopen
-from selfalign.recipes.exams import CalfExam
 from selfalign.recipes.ingredients import Ingredients, open_ingredients
 from selfalign.recipes.machines import LazyModel
 from selfalign.recipes.models import Found, find_model
@@ -95,35 +87,6 @@ def ask(
             say(json.dumps({"instruction": line, "response": answer}, ensure_ascii=True))
 
 
-def evaluate(
-    model: ModelName,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the result, as JSON.")],
-    task: Annotated[Literal["calf"], typer.Option(help="Which exam.")] = "calf",
-    seed: Annotated[int, typer.Option(help="Draws the questions.")] = 1,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many questions.")] = 400,
-    in_context: Annotated[
-        bool, typer.Option("--in-context", help="Show the principles and exemplars.")
-    ] = False,
-    library: LibraryOption = None,
-) -> None:
-    """Put fresh held-out questions to a model and count right answers."""
-    found = find_model(model)
-    if not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}. Create it, or correct it.")
-    _refuse_unwritable(out)
-    kit = _texts_of_exam(found, library)
-    asked = kit.plan.evaluation.model_copy(update={"task": task, "n": n, "seed": seed})
-    kit = Ingredients(kit.plan.model_copy(update={"evaluation": asked}), kit.library)
-    with tempfile.TemporaryDirectory(prefix="selfalign-eval-") as scratch:
-        run = Run(Path(scratch), progress=progress_for(Path(scratch)))
-        condition = Condition(model, model, in_context=in_context)
-        result = sit(kit, run, LazyModel(found.model), CalfExam(), condition)
-        run.close()
-    write_whole(out, result)
-    say(result_table(result))
-    say(f"{n} questions, {result.mean_words:.1f} words per answer; written to {out}")
-
-
 def _texts_for(found: Found, library: Path | None) -> Ingredients:
     """Return the plan and texts a model was made with; for others, those of its vocabulary."""
     if found.run is not None:
@@ -131,13 +94,6 @@ def _texts_for(found: Found, library: Path | None) -> Ingredients:
     if found.model == CALF:
         return open_ingredients(load_plan("pocket"), library)
     return open_ingredients(Plan(base=found.typed, assistant="Assistant"), library)
-
-
-def _texts_of_exam(found: Found, library: Path | None) -> Ingredients:
-    """As `_texts_for`; but Calf's exam is put in Calf's vocabulary to every model of no run."""
-    if found.run is not None:
-        return reopen(found.run, library)
-    return open_ingredients(load_plan("pocket"), library)
 
 
 def _answers(
@@ -162,12 +118,3 @@ def _next_line() -> str:
         return input("> " if sys.stdin.isatty() else "").strip()
     except EOFError:
         return ""
-
-
-def _refuse_unwritable(path: Path) -> None:
-    """Find out before hours of work whether the result can be written."""
-    try:
-        path.with_name(path.name + ".partial").touch()
-        path.with_name(path.name + ".partial").unlink()
-    except OSError as error:
-        raise unwritable(path, error) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from selfalign.cli.terminal import seconds_in_words, table
 from selfalign.core.funnel import Funnel
 from selfalign.evaluation.exam_result import ExamResult, rate_of
+from selfalign.evaluation.pairs import PairsResult
 from selfalign.evaluation.statistics import Interval
 from selfalign.recipes.evaluate import Condition
 from selfalign.recipes.models import read_models
@@ -53,6 +54,21 @@ def result_table(result: ExamResult) -> str:
     if result.unknowable is not None:
         rows.append(("unknowable together", str(result.unknowable.n), _rate(result.unknowable)))
     return table((result.model, "n", "right, %"), rows, right=(1, 2))
+
+
+def pairs_table(result: PairsResult) -> str:
+    """Lay out how well principles are followed, over all pairs, by group and by trait."""
+    groups = [("all", result.rates.all)]
+    groups += [(f"wording {name}", rates) for name, rates in result.rates.wording.items()]
+    groups += [(f"{name} distractors", r) for name, r in result.rates.distractors.items()]
+    groups += [(f"right answer {name}", r) for name, r in result.rates.right_answer.items()]
+    groups += [(trait, table.all) for trait, table in result.traits.items()]
+    rows = [
+        (name, str(r.accuracy.n), *map(_rate, (r.accuracy, r.negated, r.flips, r.agree)))
+        for name, r in groups
+    ]
+    header = (result.model, "n", "right, %", "negated, %", "flips, %", "orders agree, %")
+    return table(header, rows, right=range(1, len(header)))
 
 
 def _rate(interval: Interval | None) -> str:

@@ -98,7 +98,7 @@ class PairsResult(Record):
 
 
 def summarise_pairs(model: str, reader: Reader, seed: int, rows: Sequence[PairRow]) -> PairsResult:
-    """Count; groups come in the order in which they first appear.
+    """Count; traits come in the order in which they first appear, other groups by name.
 
     Raises:
         ValueError: there are no rows, of which there is no rate.
@@ -147,7 +147,7 @@ def _table(rows: Sequence[PairRow]) -> PairTable:
 
 
 def _rates(rows: Sequence[PairRow], name: Callable[[PairRow], str]) -> dict[str, PairRates]:
-    return {key: rates_of(group) for key, group in _groups(rows, name).items()}
+    return {key: rates_of(group) for key, group in sorted(_groups(rows, name).items())}
 
 
 def _groups(rows: Sequence[PairRow], name: Callable[[PairRow], str]) -> Mapping[str, list[PairRow]]:
