@@ -1,0 +1,172 @@
+"""From pairs of texts to tokens, batches and scores, with an account of what did not fit.
+
+    RewardPair --tokens, whole or not at all--> TokenPair | too long
+    all --rng of the seed--> trained, held out
+    TokenPair --right-padded, by length--> scores --> accuracy, loss
+
+A text that is too long is never cut: a cut at either end would take away the principles or the
+response. The pair is left out and counted.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedTokenizerBase
+
+from selfalign.core.errors import TrainingError
+from selfalign.core.protocols import RewardPair, RewardTraining
+from selfalign.trainers.reward_untyped import reward_tokens, scores_of
+
+TIE = 0.5
+"""What an undecided pair counts for, as if it were decided by a coin."""
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """One pair as the model sees it."""
+
+    chosen: list[int]
+    rejected: list[int]
+
+    @property
+    def longer(self) -> int:
+        """Tokens of the longer text."""
+        return max(len(self.chosen), len(self.rejected))
+
+    def columns(self) -> dict[str, list[int]]:
+        """Return it as TRL names its columns."""
+        return {"chosen_ids": self.chosen, "rejected_ids": self.rejected}
+
+
+@dataclass(frozen=True)
+class PairSplit:
+    """What is trained on, what the accuracy is measured on, and what was lost on the way."""
+
+    trained: list[TokenPair]
+    held_out: list[TokenPair]
+    dropped: int
+    """Pairs left out because a text of theirs is longer than `max_tokens`."""
+
+    @property
+    def tokens(self) -> int:
+        """Of the trained pairs, once, padding not counted."""
+        return sum(len(pair.chosen) + len(pair.rejected) for pair in self.trained)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a reward model does on pairs it was not trained on; None: there are none such."""
+
+    accuracy: float | None
+    """Share of pairs whose chosen text scores higher; a tie counts half."""
+    loss: float | None
+    """Mean of -log sigmoid(chosen - rejected), nats."""
+    accuracy_chosen_longer: float | None
+    """Where the chosen text has more tokens; far above the next one: a taste for length."""
+    accuracy_chosen_shorter: float | None
+
+
+def split_pairs(
+    pairs: Sequence[RewardPair], tokenizer: PreTrainedTokenizerBase, recipe: RewardTraining
+) -> PairSplit:
+    """Tokenise, and keep `recipe.held_out` pairs back, drawn by the recipe's seed; keep the order.
+
+    Raises:
+        TrainingError: nothing is left to train on.
+    """
+    chosen = reward_tokens(tokenizer, [pair.chosen for pair in pairs])
+    rejected = reward_tokens(tokenizer, [pair.rejected for pair in pairs])
+    found = [TokenPair(*both) for both in zip(chosen, rejected, strict=True)]
+    fitting = [pair for pair in found if pair.longer <= recipe.max_tokens]
+    dropped = len(found) - len(fitting)
+    if len(fitting) <= recipe.held_out:
+        raise TrainingError(
+            f"{len(found)} pairs, {dropped} of them with a text of more than {recipe.max_tokens} "
+            f"tokens, leave {len(fitting)}, of which {recipe.held_out} are to be held out: nothing "
+            f"is left to train on. Lower `held_out`, raise `max_tokens`, or make more pairs.",
+            field="held_out",
+        )
+    order = list(range(len(fitting)))
+    random.Random(f"{recipe.seed}/held_out").shuffle(order)
+    back = set(order[: recipe.held_out])
+    return PairSplit(
+        trained=[pair for number, pair in enumerate(fitting) if number not in back],
+        held_out=[fitting[number] for number in sorted(back)],
+        dropped=dropped,
+    )
+
+
+def judge(
+    model: torch.nn.Module, pairs: Sequence[TokenPair], *, pad: int, tokens_per_pass: int
+) -> Judged:
+    """Score both texts of every pair, in evaluation mode, and say how often the right one wins."""
+    if not pairs:
+        return Judged(None, None, None, None)
+    texts = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    scores = score_texts(model, texts, pad=pad, tokens_per_pass=tokens_per_pass)
+    margins = scores[: len(pairs)] - scores[len(pairs) :]
+    wins = (margins > 0).float() + TIE * (margins == 0).float()
+    more = torch.tensor([len(pair.chosen) - len(pair.rejected) for pair in pairs])
+    return Judged(
+        accuracy=float(wins.mean()),
+        loss=float(-functional.logsigmoid(margins).mean()),
+        accuracy_chosen_longer=_mean(wins[more > 0]),
+        accuracy_chosen_shorter=_mean(wins[more < 0]),
+    )
+
+
+def score_texts(
+    model: torch.nn.Module, texts: Sequence[list[int]], *, pad: int, tokens_per_pass: int
+) -> Tensor:
+    """Return the scores (N,) of N token sequences, on the CPU, whatever their lengths.
+
+    Raises:
+        TrainingError: a score is not a finite number.
+    """
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    scores = torch.empty(len(texts))
+    with torch.no_grad():
+        for numbers in by_length([len(text) for text in texts], tokens_per_pass):
+            ids, mask = padded([texts[n] for n in numbers], pad)
+            scores[numbers] = scores_of(model, ids.to(device), mask.to(device)).float().cpu()
+    model.train(training)
+    if not bool(scores.isfinite().all()):
+        raise TrainingError(
+            f"{int((~scores.isfinite()).sum())} of {len(scores)} scores are not finite numbers: "
+            f"the training has diverged. Lower `learning_rate` or `max_grad_norm`.",
+            field="learning_rate",
+        )
+    return scores
+
+
+def by_length(lengths: Sequence[int], tokens_per_pass: int) -> Iterator[list[int]]:
+    """Yield numbers of texts in batches of similar length; padded, none exceeds the budget.
+
+    A text that is longer than the budget is a batch of its own.
+    """
+    batch: list[int] = []
+    for number in sorted(range(len(lengths)), key=lambda n: (lengths[n], n)):
+        if batch and (len(batch) + 1) * lengths[number] > tokens_per_pass:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
+
+
+def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Return right-padded tokens (B, T) and their mask (B, T), 1 on tokens and 0 on padding."""
+    longest = max(map(len, rows))
+    ids = [[*row, *[pad] * (longest - len(row))] for row in rows]
+    mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
+    return torch.tensor(ids), torch.tensor(mask)
+
+
+def _mean(values: Tensor) -> float | None:
+    return float(values.mean()) if len(values) else None
