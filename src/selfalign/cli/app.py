@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from selfalign.cli import ask, calf, doctor, evaluate, library, novelty, run
+from selfalign.cli import ask, calf, doctor, evaluate, library, novelty, run, steer
 from selfalign.cli.outcome import catch_signals, exit_code_of, log_crashes
 
 QUIET_MACHINES = {
@@ -34,6 +34,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("show")(run.show)
 app.command("report")(run.report)
+app.command("steer")(steer.steer)
 app.command("eval")(evaluate.evaluate)
 app.command("ask")(ask.ask)
 app.command("chat")(ask.chat)

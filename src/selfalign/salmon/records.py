@@ -2,9 +2,12 @@
 
 JudgedPair  ->  LabelledPair (clauses, scores, a label and how it came about)
             ->  PreferenceExample (chosen, rejected), what a reward model is trained on
+Instruction ->  Rollout (a response in RL, the clauses that rewarded it, its Reward item by item)
 """
 
 from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from selfalign.core.records import (
     Clause,
@@ -82,3 +85,61 @@ class LabelledPair(Record):
         """The clauses and the answers, shortened."""
         shown = ", ".join(("not " if c.negated else "") + c.principle for c in self.clauses)
         return f"[{shown}] {self.chosen[:60]} > {self.rejected[:60]}"[:200]
+
+
+class Reward(BaseModel):
+    """What a rollout is worth, item by item."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    score: float
+    """The reward model's, under the clauses of the rollout."""
+    unfinished: float
+    """Penalty: the answer did not end its turn."""
+    too_short: float
+    """Penalty: the answer says nothing."""
+    length: float
+    """Bonus or malus for length, by type of request."""
+    language: float
+    """Bonus: the answer is in the language of the request."""
+
+    @property
+    def total(self) -> float:
+        """The sum, which the policy is trained on."""
+        return self.score + self.unfinished + self.too_short + self.length + self.language
+
+
+class Rollout(Record):
+    """A response of the policy in training and why it was worth what it was worth; SALMON 3."""
+
+    step: int
+    """Batches of rollouts before its own."""
+    number: int
+    """Its place in the batch."""
+    query: RecordId
+    """Id of the instruction."""
+    turn: int
+    """Tells apart the rollouts of one query."""
+    prompt_type: PromptType
+    instruction: str
+    """The request in full, so that the line can be read alone."""
+    response: str
+    """Without the stop string."""
+    clauses: tuple[Clause, ...]
+    """What it was rewarded under, in the order shown: always-on ones first, then those drawn."""
+    always: tuple[str, ...]
+    """Texts of the always-on clauses, which can be typed in while the training runs."""
+    raw_score: float
+    """The reward model's own; `reward.score` may have been standardised."""
+    reward: Reward
+    tokens: int
+    """Of the response, the stop string not counted."""
+    finished: bool
+    """Whether the policy ended its turn."""
+    kl: float | None
+    """Estimate of KL(policy | reference) over the response, in nats; None: the trainer has none."""
+
+    @property
+    def headline(self) -> str:
+        """The reward, the request and the response, shortened."""
+        return f"{self.reward.total:.2f} | {self.instruction[:80]} | {self.response[:90]}"[:200]

@@ -14,7 +14,8 @@ length bonus of -2; that is what -0.4 of 5 comes to at full length.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import fmean, pstdev
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +24,7 @@ from selfalign.core.errors import TrainingError
 from selfalign.core.novelty_tokens import unicode_words
 from selfalign.core.records import Settings
 from selfalign.core.text import collapse_spaces
-from selfalign.salmon.records import PromptType
+from selfalign.salmon.records import PromptType, Reward
 
 
 class LengthMultipliers(Settings):
@@ -61,32 +62,33 @@ class RewardConfig(Settings):
     """Ours: added when an answer has fewer than `min_words` different words."""
     min_words: int = Field(default=2, ge=0)
     """Ours: "", "." and one word over and over are no answers. 0: the rule is off."""
+    standardise: bool = False
+    """The authors: False. True: the reward model's scores, less the mean of the first batch and
+    over its standard deviation, so that the other items weigh the same beside any reward model."""
 
 
 AUTHORS_REWARDS = RewardConfig(language_bonus=0.0, too_short=0.0, min_words=0)
 """The authors' released code."""
 
 
-class Reward(BaseModel):
-    """What a rollout is worth, item by item."""
+class ScoreScale(BaseModel):
+    """What scores are standardised by; fixed for a training, whatever is steered."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    score: float
-    """The reward model's, under the clauses of the rollout."""
-    unfinished: float
-    """Penalty: the answer did not end its turn."""
-    too_short: float
-    """Penalty: the answer says nothing."""
-    length: float
-    """Bonus or malus for length, by type of request."""
-    language: float
-    """Bonus: the answer is in the language of the request."""
+    mean: float = 0.0
+    sd: float = 1.0
 
-    @property
-    def total(self) -> float:
-        """The sum, which the policy is trained on."""
-        return self.score + self.unfinished + self.too_short + self.length + self.language
+    def __call__(self, score: float) -> float:
+        """Return the score in standard deviations from the mean; a broken score stays broken."""
+        return (score - self.mean) / self.sd
+
+
+def score_scale(scores: Sequence[float], config: RewardConfig) -> ScoreScale:
+    """Return what the scores of a training are standardised by, from those of its first batch."""
+    if not config.standardise or not all(map(math.isfinite, scores)):
+        return ScoreScale()
+    return ScoreScale(mean=fmean(scores), sd=pstdev(scores) or 1.0)
 
 
 class Answer(NamedTuple):

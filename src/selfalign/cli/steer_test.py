@@ -1,0 +1,93 @@
+"""`selfalign steer` on a run whose training listens."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from selfalign.cli.app import run_command
+from selfalign.core.library import open_library
+from selfalign.salmon.principle_state import PrincipleState
+from selfalign.salmon.steering import Steerable, Steering
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    library = open_library()
+    state = PrincipleState(
+        pool=library.constitution("salmon_rl"),
+        always=library.constitution("salmon_interventions").principles,
+    )
+    Steering(tmp_path / "steering").announce(
+        Steerable(training="salmon.stage3-1", step=7, k=3, state=state)
+    )
+    return tmp_path
+
+
+def edits(run: Path) -> list[list[dict]]:
+    path = run / "steering" / "edits.jsonl"
+    return (
+        [json.loads(x)["changes"] for x in path.read_text().splitlines()] if path.exists() else []
+    )
+
+
+def test_one_command_is_one_edit(run, capsys):
+    words = ["--always", "Be brief.", "--weight", "honest and accurate=8", "--remove", "Vivid"]
+    assert run_command(["steer", str(run), *words]) == 0
+    assert edits(run) == [
+        [
+            {"change": "always", "text": "Be brief."},
+            {"change": "weight", "principle": "honest and accurate", "weight": 8.0},
+            {"change": "remove", "principle": "Vivid"},
+        ]
+    ]
+    said = capsys.readouterr().out
+    assert "edit 1:" in said
+    assert "next batch of rollouts (the training is at step 7)" in said
+
+
+def test_the_list_shows_what_will_hold(run, capsys):
+    assert run_command(["steer", str(run), "--remove", "vivid", "--weight", "candor=8"]) == 0
+    Steering(run / "steering").hear("salmon.stage3-1", 8)
+    assert run_command(["steer", str(run), "--always", "Be brief."]) == 0
+    capsys.readouterr()
+    assert run_command(["steer", str(run), "--list"]) == 0
+    said = capsys.readouterr().out
+    assert "salmon.stage3-1, step 7; 3 principles are drawn per request" in said
+    assert "(from step 8 on)" in said
+    assert 'always "Be brief." (not heard yet)' in said
+    rows = {line.split("  ")[0]: line for line in said.splitlines()}
+    assert "always" in rows["live 2"]
+    assert "always" in rows["humble"]
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--weight", "cander=8"], "did you mean 'candor'"),
+        (["--weight", "candor=-1"], "at least 0"),
+        (["--weight", "candor=nan"], "at least 0"),
+        (["--weight", "candor"], "write the principle and a number"),
+        (["--weight", "=8"], "write the principle and a number"),
+        (["--remove", "humbel"], "did you mean 'humble'"),
+        (["--always", " "], "says nothing"),
+        ([], "nothing to change: give --always TEXT"),
+    ],
+)
+def test_what_cannot_be_done_is_exit_code_2_and_writes_nothing(run, words, answer, capsys):
+    assert run_command(["steer", str(run), *words]) == 2
+    assert answer in capsys.readouterr().err
+    assert edits(run) == []
+
+
+def test_a_removal_that_leaves_too_few_is_refused(run, capsys):
+    names = open_library().constitution("salmon_rl").names
+    twelve = [word for name in names[:12] for word in ("--remove", name)]
+    assert run_command(["steer", str(run), *twelve]) == 2
+    assert "3 are drawn per query" in capsys.readouterr().err
+    assert run_command(["steer", str(run), *twelve[:-2]]) == 0
+
+
+def test_a_folder_that_is_no_run_is_a_sentence(tmp_path, capsys):
+    assert run_command(["steer", str(tmp_path / "no"), "--always", "Be brief."]) == 2
+    assert "no reinforcement learning to steer" in capsys.readouterr().err

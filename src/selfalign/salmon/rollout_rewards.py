@@ -1,0 +1,266 @@
+"""The reward function of SALMON stage 3: from responses to rewards, with everything written down.
+
+Paper: arXiv:2310.05910v2, "RL Training with the Instructable Reward Model" and "Preventing Reward
+Hacking".
+
+    step, responses
+      -> live edits heard, principles of the step     RUN/steering/applied.jsonl
+      -> principles drawn per request, scores, items  FOLDER/rollouts.jsonl
+      -> probes, signs, means                         FOLDER/summary.jsonl
+      -> what looks like cheating                     FOLDER/suspicions.jsonl
+      -> one reward per response, or a stop
+
+A step asked for again is answered as before, and its lines are not written twice. What the past
+came to is read from the files, never remembered: a training that was killed and one that was not
+see the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from selfalign.core.disk import write_whole
+from selfalign.core.errors import TrainingError
+from selfalign.core.protocols import PolicyPrompt, Sampled, Scorer
+from selfalign.core.records import Instruction, RecordId
+from selfalign.salmon.oversight import Oversight, Suspected
+from selfalign.salmon.principle_state import PrincipleState, fold
+from selfalign.salmon.probes import Probed, Probes, ProbeScores, Source, collapse
+from selfalign.salmon.records import Rollout
+from selfalign.salmon.reward_hacking import Suspicion, suspicions
+from selfalign.salmon.rewarding import Rewarding, instruction_of
+from selfalign.salmon.rewards import ScoreScale, score_scale
+from selfalign.salmon.steering import Steerable, Steering
+from selfalign.salmon.step_log import StepLog
+from selfalign.salmon.step_summary import StepSummary, by_type, seen_of, slice_of
+
+ROLLOUTS, SUMMARY, SUSPICIONS = "rollouts.jsonl", "summary.jsonl", "suspicions.jsonl"
+"""The files of a training, beside the trainer's own."""
+SCALE = "score_scale.json"
+"""What scores are standardised by, once that is known."""
+STOPPED = "stopped.txt"
+"""Why a training stopped by itself, until it has gone on under edited principles."""
+
+
+class _InForce(NamedTuple):
+    """The principles of one step, and what was steered at it."""
+
+    state: PrincipleState
+    new: tuple[str, ...]
+    unfit: tuple[str, ...]
+
+
+class RolloutRewards:
+    """Rewards one training's rollouts and keeps its files; a `RewardFunction`."""
+
+    def __init__(
+        self,
+        rewarding: Rewarding,
+        instructions: Sequence[Instruction],
+        folder: Path,
+        oversight: Oversight | None = None,
+        *,
+        held_out: Sequence[PolicyPrompt] = (),
+    ) -> None:
+        """Find what an earlier attempt left in the folder.
+
+        Args:
+            rewarding: What decides the rewards.
+            instructions: Every instruction the trainer may sample for, held-out ones included.
+            folder: The training's; its name is the training's name.
+            oversight: Who looks on and who may edit; None: nobody.
+            held_out: Prompts whose responses are probed, if the trainer can sample for them.
+
+        Raises:
+            StoreError: a line of an earlier attempt cannot be read.
+        """
+        self._rewarding, self._folder = rewarding, folder
+        self._oversight = oversight or Oversight()
+        self._instructions: Mapping[RecordId, Instruction] = {one.id: one for one in instructions}
+        self._rollouts = StepLog(folder / ROLLOUTS, Rollout, lambda r: (r.step, r.number))
+        self._summaries = StepLog(folder / SUMMARY, StepSummary, lambda s: (s.step, 0))
+        self._suspected = StepLog(
+            folder / SUSPICIONS, Suspected, lambda s: (s.step, s.suspicion.hack)
+        )
+        self.probe_prompts: Sequence[PolicyPrompt] = tuple(held_out)
+        """What the trainer may answer for the probes; never trained on."""
+        self._held_out: dict[int, ProbeScores] = {}
+        self._begun = False
+        if self._steering is not None:
+            begun = [heard.step for heard in self._steering.heard(folder.name)]
+            self._announced(self._steering, max(begun, default=0))
+
+    @property
+    def _steering(self) -> Steering | None:
+        return self._oversight.steering
+
+    @property
+    def _probes(self) -> Probes | None:
+        return self._oversight.probes
+
+    def __call__(self, step: int, sampled: Sequence[Sampled], score: Scorer) -> list[float]:
+        """Return a finite reward per response, after writing down why.
+
+        Raises:
+            TrainingError: there is no response, a score or a KL is no number, or a probe has
+                collapsed. What was written until then stays readable.
+        """
+        if not sampled:
+            raise TrainingError(f"step {step} has no response to reward. Look at the trainer.")
+        principles = self._in_force(step)
+        rollouts = self._rewarded(step, sampled, principles.state, score)
+        self._rollouts.write(rollouts)
+        probes = self._probed(step, sampled, score)
+        first = self._first_probe(step) or probes
+        found = self._found(step, principles.state)
+        seen = seen_of(rollouts, self._rewarding.language_of)
+        self._summaries.write(
+            [
+                StepSummary(
+                    step=step,
+                    overall=slice_of(rollouts, seen),
+                    by_type=by_type(rollouts, seen),
+                    probes=probes,
+                    weights={p.name: p.weight for p in principles.state.drawable.principles},
+                    always={p.name: p.text for p in principles.state.always},
+                    steered=principles.new,
+                    skipped=principles.unfit,
+                    suspected=tuple(one.hack for one in found),
+                )
+            ]
+        )
+        self._stop_if_collapsed(step, first, probes)
+        return [rollout.reward.total for rollout in rollouts]
+
+    # ---- probes on held-out prompts, for a trainer that can sample for them
+
+    def probe_due(self, step: int) -> bool:
+        """Say whether to sample for `probe_prompts` and call `probe` before this step's rewards."""
+        return bool(self.probe_prompts) and self._probes is not None and self._probes.due(step)
+
+    def probe(self, step: int, sampled: Sequence[Sampled], score: Scorer) -> None:
+        """Score responses to the held-out prompts; the summary of the step will say what came."""
+        if self._probes is not None and sampled:
+            self._held_out[step] = self._scores(self._probes, sampled, score, "held_out")
+
+    def _probed(self, step: int, sampled: Sequence[Sampled], score: Scorer) -> ProbeScores | None:
+        if step in self._held_out:
+            return self._held_out.pop(step)
+        if self._probes is None or not self._probes.due(step):
+            return None
+        return self._scores(self._probes, self._probes.chosen(sampled), score, "batch")
+
+    def _scores(
+        self,
+        probes: Probes,
+        sampled: Sequence[Sampled],
+        score: Scorer,
+        source: Source,
+    ) -> ProbeScores:
+        probed = [
+            Probed(instruction_of(one, self._instructions).text, one.response) for one in sampled
+        ]
+        return probes.scores(probed, self._rewarding.prompt, score, source)
+
+    def _first_probe(self, step: int) -> ProbeScores | None:
+        """Return the first probe before a step."""
+        for before in self._summaries.steps:
+            if before < step and self._probes is not None and self._probes.due(before):
+                for summary in self._summaries.of([before]):
+                    if summary.probes is not None:
+                        return summary.probes
+        return None
+
+    def _stop_if_collapsed(
+        self, step: int, first: ProbeScores | None, now: ProbeScores | None
+    ) -> None:
+        if self._probes is None or first is None or now is None:
+            return
+        collapsed = collapse(first, now, self._probes.config)
+        if collapsed:
+            raise TrainingError(
+                f"step {step}: {collapsed}, so the policy has collapsed and the training stops. "
+                f"All up to here is intact: {self._folder / SUSPICIONS} and {SUMMARY} beside it "
+                f"say what it does now. Switch on a principle against that with `selfalign steer "
+                f"RUN --always TEXT` and run the same command again: it goes on from the last "
+                f"checkpoint under it."
+            )
+
+    # ---- principles
+
+    def end(self) -> None:
+        """Say that the training is over: no further edit will be heard."""
+        (self._folder / STOPPED).unlink(missing_ok=True)
+        if self._steering is not None:
+            last = self._steering.steerable()
+            self._steering.announce(last.model_copy(update={"ended": True}))
+
+    def _in_force(self, step: int) -> _InForce:
+        """Hear what is new, and return what holds at a step."""
+        if self._steering is None:
+            return _InForce(self._rewarding.principles.at(step), (), ())
+        stopped = self._folder / STOPPED
+        anew = not self._begun and stopped.exists() and bool(self._steering.pending())
+        self._begun = True
+        for edit in self._steering.hear(self._folder.name, step, anew=anew):
+            self._oversight.note(f"from step {step} on: {edit.edit}")
+        if anew:
+            stopped.unlink()
+        return self._announced(self._steering, step)
+
+    def _announced(self, steering: Steering, step: int) -> _InForce:
+        """Work out what holds at a step by what was heard, and tell those who edit."""
+        plan, training = self._rewarding.principles, self._folder.name
+        heard = [line for line in steering.heard(training) if line.step <= step]
+        edits = sorted((line.step, edit.number, edit) for line in heard for edit in line.edits)
+        state, unfit = fold(plan.at(step), [c for *_, e in edits for c in e.changes], plan.k)
+        steering.announce(Steerable(training=training, step=step, k=plan.k, state=state))
+        new = [c for at, _, e in edits if at == step for c in e.edit.changes]
+        return _InForce(state, tuple(map(str, new)), tuple(map(str, unfit)))
+
+    # ---- rewards
+
+    def _rewarded(
+        self, step: int, sampled: Sequence[Sampled], state: PrincipleState, score: Scorer
+    ) -> list[Rollout]:
+        batch = self._rewarding.guided(sampled, self._instructions, state)
+        scores = score([self._rewarding.text(one) for one in batch])
+        path = self._folder / SCALE
+        if path.exists():
+            scale = ScoreScale.model_validate_json(path.read_bytes())
+            return self._rewarding.rollouts(step, batch, scores, scale)
+        scale = score_scale(scores, self._rewarding.rewards)
+        rollouts = self._rewarding.rollouts(step, batch, scores, scale)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, scale)
+        return rollouts
+
+    # ---- hacks
+
+    def _found(self, step: int, state: PrincipleState) -> list[Suspicion]:
+        """Look for hacks in the last steps, and write down those that are new."""
+        watch = self._oversight.watch
+        if watch is None:
+            return []
+        steps = [s for s in self._rollouts.steps if s <= step]
+        window = watch.config.window
+        if len(steps) < 2 * window:
+            return []
+        found = suspicions(
+            self._rollouts.of(steps[-window:]),
+            self._rollouts.of(steps[:window]),
+            watch.remedies,
+            watch.config,
+            self._rewarding.language_of,
+        )
+        known = {hack for s in self._summaries.of([step - 1]) for hack in s.suspected}
+        on = {" ".join(principle.text.split()) for principle in state.always}
+        new = [
+            Suspected(step=step, suspicion=one, already_on=" ".join(one.proposal.split()) in on)
+            for one in found
+            if one.hack not in known
+        ]
+        self._suspected.write(new)
+        for one in new:
+            self._oversight.note(f"step {step}: suspected {one.suspicion.sentence}")
+        return found
