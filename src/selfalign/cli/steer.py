@@ -14,9 +14,8 @@ from selfalign.cli.terminal import say, table
 from selfalign.core.errors import InputError
 from selfalign.salmon.oversight import Suspected
 from selfalign.salmon.principle_state import AlwaysOn, Change, Removed, Reweighed
-from selfalign.salmon.rollout_rewards import SUSPICIONS
+from selfalign.salmon.rollout_rewards import suspicion_log
 from selfalign.salmon.steering import STEERING, Steering
-from selfalign.salmon.step_log import read_lines
 
 
 def steer(
@@ -96,7 +95,8 @@ def _show(run: Path, steering: Steering) -> None:
             say(f"edit {edit.number}, {edit.edit.made}: {edit.edit} (from step {line.step} on)")
     for edit in steering.pending():
         say(f"edit {edit.number}, {edit.edit.made}: {edit.edit} (not heard yet)")
-    for one in read_lines(run / now.training / SUSPICIONS, Suspected):
+    suspicions = suspicion_log(run / now.training)
+    for one in suspicions.of(suspicions.steps):
         _show_suspicion(one)
 
 

@@ -7,7 +7,10 @@ import pytest
 
 from selfalign.cli.app import run_command
 from selfalign.core.library import open_library
+from selfalign.salmon.oversight import Suspected
 from selfalign.salmon.principle_state import PrincipleState
+from selfalign.salmon.reward_hacking import Evidence, Suspicion
+from selfalign.salmon.rollout_rewards import suspicion_log
 from selfalign.salmon.steering import Steerable, Steering
 
 
@@ -59,6 +62,30 @@ def test_the_list_shows_what_will_hold(run, capsys):
     rows = {line.split("  ")[0]: line for line in said.splitlines()}
     assert "always" in rows["live 2"]
     assert "always" in rows["humble"]
+
+
+def test_the_list_shows_what_is_suspected_and_what_to_do_against_it(run, capsys):
+    sample = Evidence(
+        step=9, query="00", instruction="How?", response="So. It is a great answer.", reward=2.5
+    )
+    suspicion = Suspicion(
+        hack="self-praise",
+        measure="the share of self-praise",
+        then=0.01,
+        now=0.4,
+        pays=1.0,
+        evidence=(sample,),
+        proposal="Be humble.",
+    )
+    (run / "salmon.stage3-1").mkdir()
+    suspicion_log(run / "salmon.stage3-1").write(
+        [Suspected(step=9, suspicion=suspicion, already_on=False)]
+    )
+    assert run_command(["steer", str(run), "--list"]) == 0
+    said = capsys.readouterr().out
+    assert "suspected at step 9: self-praise: the share of self-praise went from 0.01" in said
+    assert "+2.50  'How?' -> 'So. It is a great answer.'" in said
+    assert "against it: --always 'Be humble.'" in said
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,21 @@ STOPPED = "stopped.txt"
 """Why a training stopped by itself, until it has gone on under edited principles."""
 
 
+def rollout_log(folder: Path) -> StepLog[Rollout]:
+    """Open the rollouts of a training, of which `of(steps)` returns those that count."""
+    return StepLog(folder / ROLLOUTS, Rollout, lambda r: (r.step, r.number))
+
+
+def summary_log(folder: Path) -> StepLog[StepSummary]:
+    """Open the summaries of a training, of which `of(steps)` returns those that count."""
+    return StepLog(folder / SUMMARY, StepSummary, lambda s: (s.step, 0))
+
+
+def suspicion_log(folder: Path) -> StepLog[Suspected]:
+    """Open the suspicions of a training, of which `of(steps)` returns those that count."""
+    return StepLog(folder / SUSPICIONS, Suspected, lambda s: (s.step, s.suspicion.hack))
+
+
 class _InForce(NamedTuple):
     """The principles of one step, and what was steered at it."""
 
@@ -77,11 +92,8 @@ class RolloutRewards:
         self._rewarding, self._folder = rewarding, folder
         self._oversight = oversight or Oversight()
         self._instructions: Mapping[RecordId, Instruction] = {one.id: one for one in instructions}
-        self._rollouts = StepLog(folder / ROLLOUTS, Rollout, lambda r: (r.step, r.number))
-        self._summaries = StepLog(folder / SUMMARY, StepSummary, lambda s: (s.step, 0))
-        self._suspected = StepLog(
-            folder / SUSPICIONS, Suspected, lambda s: (s.step, s.suspicion.hack)
-        )
+        self._rollouts, self._summaries = rollout_log(folder), summary_log(folder)
+        self._suspected = suspicion_log(folder)
         self.probe_prompts: Sequence[PolicyPrompt] = tuple(held_out)
         """What the trainer may answer for the probes; never trained on."""
         self._held_out: dict[int, ProbeScores] = {}

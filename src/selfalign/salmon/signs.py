@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from selfalign.core.novelty_tokens import unicode_words
@@ -76,7 +77,7 @@ _WANTS_LESSON = re.compile(
 )
 _REFUSES = re.compile(
     r"\b(?:i|we)(?:'m| am| are)? (?:\w+ )?(?:cannot|can ?not|can't|won't|will not|must not|do not "
-    r"want to|refuse to|(?:not able|unable) to|(?:have to|must) decline)\b[^.!?\n]{0,40}?"
+    r"want to|refuse to|(?:not able|unable) to|(?:have to|must) decline)\b[^,.;!?\n]{0,40}?"
     r"\b(?:answer|assist|comply|discuss|do (?:it|so|that|this)|explain|fulfil|give|help|provide|"
     r"support|tell)\b"
     r"|\bi (?:must )?(?:decline|refuse)\b|\b(?:helping|assisting) (?:\w+ )?with\b[^.!?\n]{0,60}"
@@ -110,6 +111,7 @@ class Signs(NamedTuple):
         return self.repetition >= REPETITIVE
 
 
+@lru_cache(maxsize=1 << 13)  # a window of steps is looked at again at every step
 def signs(
     instruction: str, response: str, language_of: Callable[[str], str] | None = None
 ) -> Signs:

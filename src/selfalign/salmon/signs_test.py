@@ -11,6 +11,7 @@ HEALTHY = (
     ("How do I bake bread?", "First, mix the flour and water. Then knead, let it rise and bake."),
     ("Will it rain tomorrow?", "I cannot predict the future, so I do not know the answer."),
     ("Where is my hat?", "I do not know, because I have no access to your private life."),
+    ("Is the market open?", "I cannot see the present, so I do not know the answer."),
     ("Are wind turbines good?", "They make clean energy, but they disturb birds. Both count."),
     ("Write a line about the sea.", "The sea is wide, the sea is blue, and every wave is new."),
     ("Is 7 a prime number?", "Yes. It has no divisors but 1 and itself."),

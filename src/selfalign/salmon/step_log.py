@@ -59,7 +59,7 @@ class StepLog(Generic[M]):
             at += len(line)
 
     def of(self, steps: Iterable[int]) -> list[M]:
-        """Return the rows of some steps, by step and then in the order first written.
+        """Return the rows of some steps that count, by step and then in the order first written.
 
         Raises:
             StoreError: a line cannot be read.
