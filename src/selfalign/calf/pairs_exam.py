@@ -186,11 +186,8 @@ def _is_stub(answer: Styled) -> bool:
 def _alike(drawn: Contrast) -> list[str]:
     """Name the traits that both answers plainly have, or plainly lack, to the same degree."""
     one, other = drawn.better.traits, drawn.worse.traits
-    entangled = {drawn.trait}
-    if drawn.trait in LENGTHS:
-        entangled.update(LENGTHS)
-    if drawn.trait == "fluent":
-        entangled.update(("polite", "structured"))  # what a cut may have taken away
+    # Fluency is decided by a broken answer: what broke it may have taken a tone or a list away.
+    entangled = {drawn.trait, *(("polite", "structured") if drawn.trait == "fluent" else ())}
     there = [t for t in TRAITS if t in one and t in other and t not in entangled]
     return [t for t in there if one[t] == other[t] and abs(one[t]) == 1]
 

@@ -1,5 +1,6 @@
 """What the exam of pairs promises: the same for a seed, balanced, held out, and deaf to habits."""
 
+import re
 from collections import Counter
 from itertools import product
 
@@ -75,6 +76,17 @@ def test_every_question_is_held_out_and_no_answer_is_a_stub():
         for answer in (p.first, p.second):
             assert answer not in ("", ".", "I", "The the", "It is", "Here", "No.")
         assert words(p.first) != words(p.second)
+
+
+def test_an_answer_is_broken_only_where_fluency_decides():
+    def broken(text):
+        cut = not text.endswith((".", "!", "?"))
+        return cut or re.search(r"\b(\w+)(?: \1){2}\b|([^.\n]{9,}\.)[ \n](?:\d+\. )?\2", text)
+
+    assert [p for p in MANY if p.trait != "fluent" and (broken(p.first) or broken(p.second))] == []
+    decided = [p for p in MANY if p.trait == "fluent"]
+    worse = [p.second if p.better == "first" else p.first for p in decided]
+    assert sum(bool(broken(text)) for text in worse) > len(worse) / 2
 
 
 def test_wordings_come_from_where_they_say():

@@ -77,7 +77,8 @@ def test_the_mean_of_the_orders_decides_where_they_disagree():
     (one, other) = (row((3.0, -1.0), (1.0, -3.0)), row((1.0, 2.0), (-1.0, -2.0)))
     assert [r.right for r in (one, other)] == [True, True]
     assert rates_of([one, other]).agree.rate == 0.5
-    assert rates_of([row((1.0, 0.0), (-1.0, -1.0))]).agree.rate == 0
+    for undecided in ((1.0, 0.0), (0.0, 0.0)):
+        assert rates_of([row(undecided, (-1.0, -1.0))]).agree.rate == 0
 
 
 @given(st.lists(margin, min_size=1, max_size=4))
