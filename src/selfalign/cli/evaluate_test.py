@@ -3,8 +3,13 @@
 import json
 
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForSequenceClassification
 
 from selfalign.cli.app import run_command
+from selfalign.core.lock import let_go
+from selfalign.recipes.everything import Order, begin
+from selfalign.recipes.plan import load_plan
 
 PAIRS = ("--task", "calf-pairs", "--seed", "9", "-n", "10")
 
@@ -43,6 +48,24 @@ def test_pairs_are_put_to_a_language_model_and_written_with_rates_and_rows(
     assert "orders agree" in shown.out
     assert "evaluation.judging_pairs" in shown.err + shown.out
     assert str(out) in shown.out
+
+
+@pytest.mark.slow
+def test_pairs_are_put_to_a_reward_model_of_a_run_by_its_name(roomy_model, tmp_path, capsys):
+    run = tmp_path / "run"
+    (run / "made").mkdir(parents=True)
+    base = AutoModelForSequenceClassification.from_pretrained(roomy_model, num_labels=1)
+    adapted = get_peft_model(base, LoraConfig(task_type="SEQ_CLS", target_modules="all-linear"))
+    adapted.save_pretrained(run / "made" / "weights")
+    begin(run, Order(plan="pocket"), load_plan("pocket"))
+    let_go(run)
+    (run / "models.json").write_text(json.dumps({"reward": "made/weights"}))
+    out = tmp_path / "pairs.json"
+    assert run_command(["eval", f"{run}:reward", *PAIRS, "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert (found["model"], found["reader"]) == (f"{run}:reward", "reward model")
+    assert {len(row["margins"]) for row in found["rows"]} == {1}
+    assert "with distractors" in capsys.readouterr().out
 
 
 def test_questions_are_not_put_to_a_reward_model(reward_directory, tmp_path, capsys):

@@ -9,12 +9,9 @@ distractors. The reward model reads each answer by itself under all principles o
 read the prompts of the library they were made with.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
 
 from selfalign.calf.pairs_exam import Pair, pairs
 from selfalign.core.errors import EngineError, ModelError
@@ -24,7 +21,8 @@ from selfalign.core.protocols import LanguageModel, RewardModel
 from selfalign.core.records import Checkpoint, Dropped, Kept, Record
 from selfalign.core.stage import Stage
 from selfalign.core.store import Run
-from selfalign.core.weights import ADAPTER_CONFIG, locate
+from selfalign.core.weights import locate
+from selfalign.engines.reward import open_reward_model, refuse_other_models
 from selfalign.evaluation.pairs import PairRow, PairsResult, Reader, favourite, summarise_pairs
 from selfalign.recipes.ingredients import Ingredients
 from selfalign.recipes.machines import SERVERS, LazyModel
@@ -139,8 +137,6 @@ def read_by_letters(library: Library, model: str | Checkpoint) -> Stage[Pair, Re
 
 def read_by_scores(library: Library, model: str | Checkpoint) -> Stage[Pair, Reading]:
     """Return the stage that asks a reward model."""
-    from selfalign.engines.reward import open_reward_model  # torch takes seconds
-
     prompts = (library.prompt(f"salmon/{name}") for name in ("reward_model", "reward_model_rl"))
     return ScoringPairs(open_reward_model(model), RewardPrompt(*prompts))
 
@@ -178,23 +174,13 @@ def is_reward_model(model: str | Checkpoint) -> bool:
     if isinstance(model, str) and model.startswith(SERVERS):
         return False
     located = locate(model)
-    if located.adapter is not None:
-        return _said_in(located.adapter / ADAPTER_CONFIG).get("task_type") == "SEQ_CLS"
-    if located.directory is None:
+    if located.adapter is None and located.directory is None:
         return False
-    classes = _said_in(located.directory / "config.json").get("architectures")
-    return isinstance(classes, list) and any(
-        str(name).endswith("ForSequenceClassification") for name in cast("list[object]", classes)
-    )
-
-
-def _said_in(path: Path) -> dict[str, object]:
-    """Return what a model says of itself; who opens the model complains of a broken file."""
     try:
-        found = cast("object", json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError):
-        return {}
-    return cast("dict[str, object]", found) if isinstance(found, dict) else {}
+        refuse_other_models(located)
+    except ModelError:
+        return False
+    return True
 
 
 def _check_lengths(model: LanguageModel | RewardModel, texts: Sequence[str]) -> None:

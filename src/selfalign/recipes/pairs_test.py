@@ -4,12 +4,14 @@ import json
 import math
 
 import pytest
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from selfalign.calf.pairs_exam import pairs
 from selfalign.core.errors import EngineError, ModelError
 from selfalign.core.records import Checkpoint
 from selfalign.core.scripted import ScriptedLM
 from selfalign.core.store import Run
+from selfalign.engines.reward import open_reward_model
 from selfalign.evaluation.pairs import summarise_pairs
 from selfalign.recipes.ingredients import open_ingredients
 from selfalign.recipes.models import find_model
@@ -209,3 +211,22 @@ def test_a_real_language_model_is_a_judge(make_tiny_model, tmp_path):
     assert all(len(r.margins) == len(r.negated_margins) == 2 for r in result.rows)
     again = compare_pairs(KIT, Run(tmp_path / "again"), find_model(str(roomy)), 4, 20)
     assert again == result
+
+
+@pytest.mark.slow
+def test_a_real_reward_model_scores_what_it_would_score_alone(make_tiny_model, tmp_path):
+    roomy = make_tiny_model(tmp_path / "roomy", max_position_embeddings=8192)
+    folder = tmp_path / "reward"
+    AutoModelForSequenceClassification.from_pretrained(roomy, num_labels=1).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(roomy).save_pretrained(folder)
+    result = compare_pairs(KIT, Run(tmp_path / "run"), find_model(str(folder)), 4, 12)
+    assert (result.reader, result.n) == ("reward model", 12)
+    assert set(result.rates.distractors) == {"with", "without"}
+    model, row = open_reward_model(str(folder)), result.rows[0]
+    pair = pairs(4, 12, KIT.library.constitution(CONSTITUTION))[0]
+    one, other = model.score(
+        [REWARD.render(row.question, answer, pair.shown(negated=False))
+         for answer in (row.first, row.second)]
+    )  # fmt: skip
+    assert row.margins == pytest.approx((one - other,), abs=1e-4)
+    assert row.right == ((one > other) == (row.better == "first"))
