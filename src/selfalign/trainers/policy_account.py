@@ -1,0 +1,108 @@
+"""What a policy's training did, for people: steps.jsonl, training.json and the adapter's card.
+
+each batch of rollouts --> PolicyStep, a line        the whole training --> PolicyReport, README.md
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from selfalign.core.protocols import PolicyTraining
+
+STEPS_FILE = "steps.jsonl"
+
+
+class PolicyStep(BaseModel):
+    """One batch of rollouts and its updates; a line of `steps.jsonl`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    step: int
+    """Batches of rollouts, from 0."""
+    reward: float
+    """Mean over the batch."""
+    reward_std: float
+    kl: float | None
+    """Mean KL(policy | reference) per response, nats; None: there is no reference."""
+    tokens: float
+    """Mean length of the responses."""
+    finished: float
+    """Share of the responses that ended by themselves."""
+    entropy: float | None
+    """Mean per token, nats."""
+    clip_fraction: float | None
+    """Share of probability ratios that were clipped."""
+    learning_rate: float
+    seconds: float
+
+
+class PolicyReport(BaseModel):
+    """Facts about a finished training; `training.json` beside the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    base: str
+    """What the adapter stands on."""
+    recipe: PolicyTraining
+    prompts: int
+    """Trained on."""
+    dropped: int
+    """Left out because they are longer than `max_prompt_tokens`."""
+    steps: int
+    """Batches of rollouts."""
+    rollouts: int
+    seconds: float
+    """Of the process that finished it; a resumed training took longer."""
+    resumed_at: int
+    """The batch it was resumed at; 0: it ran in one go."""
+    reward_first: float
+    """Mean of the first batch."""
+    reward_last: float
+    """Mean of the last batch."""
+
+    def write(self, path: Path) -> None:
+        """Write it as indented JSON."""
+        path.write_text(self.model_dump_json(indent=2) + "\n", "utf-8")
+
+
+def read_steps(folder: Path) -> list[PolicyStep]:
+    """Return the steps written so far; a line torn by a crash is left out."""
+    path = folder / STEPS_FILE
+    if not path.is_file():
+        return []
+    lines = path.read_text("utf-8").split("\n")
+    return [PolicyStep.model_validate_json(line) for line in lines[:-1] if line]
+
+
+def keep_steps(folder: Path, before: int) -> None:
+    """Forget the steps that a resumed training is going to do again."""
+    kept = [step for step in read_steps(folder) if step.step < before]
+    text = "".join(step.model_dump_json() + "\n" for step in kept)
+    (folder / STEPS_FILE).write_text(text, "utf-8")
+
+
+def policy_card(report: PolicyReport) -> str:
+    """Return the README of the weights: where they come from and what they were rewarded by."""
+    settings = "\n".join(
+        f"- {name}: {value}" for name, value in report.recipe.model_dump(mode="json").items()
+    )
+    return f"""---
+library_name: peft
+base_model: {report.base}
+tags: [selfalign]
+---
+
+# Policy trained from {report.base}
+
+Reinforcement learning by selfalign (SALMON, arXiv:2310.05910v2), through TRL's
+{report.recipe.algorithm.upper()} instead of the paper's PPO.
+
+{report.steps} batches, {report.rollouts} responses to {report.prompts} prompts
+({report.dropped} prompts were left out, being longer than {report.recipe.max_prompt_tokens}
+tokens), {report.seconds:.0f} s. Mean reward {report.reward_first:.3f} in the first batch,
+{report.reward_last:.3f} in the last.
+
+## Recipe
+
+{settings}
+"""

@@ -1,0 +1,146 @@
+"""A batch of rollouts between TRL and the reward function, and what is written down about it.
+
+completion ids --end_of--> Sampled --RewardFunction--> rewards --> TRL
+rewards, TRL's log of each update --> PolicyStep, a line of steps.jsonl; `max_kl` stops here
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from selfalign.core.errors import TrainingError
+from selfalign.core.protocols import PolicyTraining, RewardFunction, Sampled, Scorer
+from selfalign.trainers.endings import Decode, end_of
+from selfalign.trainers.policy_account import STEPS_FILE, PolicyStep
+from selfalign.trainers.prompt_order import Asked
+from selfalign.trainers.trl_settings import updates_per_batch
+
+
+@dataclass
+class Watch(TrainerCallback):
+    """Gathers what a batch of rollouts was like, writes it down, and stops at `max_kl`."""
+
+    recipe: PolicyTraining
+    folder: Path
+    steps: int
+    on_step: Callable[[PolicyStep, int], None] | None
+    _sampled: Sequence[Sampled] = ()
+    _rewards: Sequence[float] = ()
+    _logs: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+    _began: float = field(default_factory=time.monotonic)
+    _last: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the training was set up."""
+        return time.monotonic() - self._began
+
+    def rewarded(self, sampled: Sequence[Sampled], rewards: Sequence[float]) -> None:
+        """Take note of a batch's responses and rewards."""
+        self._sampled, self._rewards = sampled, rewards
+
+    def on_log(
+        self,
+        args: TrainingArguments,  # noqa: ARG002  transformers' signature
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        logs: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        """Take note of an update; at the last one of a batch, write the batch down."""
+        if logs is None or "step_time" not in logs:
+            return
+        self._logs.append(logs)
+        self._check_kl()
+        if state.global_step % updates_per_batch(self.recipe) == 0:
+            self._write(state.global_step // updates_per_batch(self.recipe) - 1)
+
+    def _write(self, step: int) -> None:
+        now = time.monotonic()
+        line = PolicyStep(
+            step=step,
+            reward=statistics.fmean(self._rewards),
+            reward_std=statistics.pstdev(self._rewards),
+            kl=self._kl(),
+            tokens=statistics.fmean(one.tokens for one in self._sampled),
+            finished=statistics.fmean(one.finished for one in self._sampled),
+            entropy=self._mean("entropy"),
+            clip_fraction=self._mean("clip_ratio/region_mean"),
+            learning_rate=self._logs[-1]["learning_rate"],
+            seconds=round(now - self._last, 3),
+        )
+        with (self.folder / STEPS_FILE).open("a", encoding="utf-8") as file:
+            file.write(line.model_dump_json() + "\n")
+        self._last, self._logs = now, []
+        if self.on_step is not None:
+            self.on_step(line, self.steps)
+
+    def _mean(self, name: str) -> float | None:
+        known = [logs[name] for logs in self._logs if logs.get(name) is not None]
+        return statistics.fmean(known) if known else None
+
+    def _kl(self) -> float | None:
+        """TRL logs a mean per token; times the mean length it is the mean per response."""
+        per_token, length = self._mean("kl"), self._mean("completions/mean_length")
+        return None if per_token is None or length is None else per_token * length
+
+    def _check_kl(self) -> None:
+        kl, most = self._kl(), self.recipe.max_kl
+        if kl is not None and most is not None and kl > most:
+            raise TrainingError(
+                f"the policy is {kl:.2f} nats per response away from where it started, and "
+                f"max_kl is {most}. The checkpoints so far are kept in {self.folder}. Raise "
+                "`kl_weight`, lower `learning_rate` or `steps`, or raise `max_kl`.",
+                field="max_kl",
+            )
+
+
+@dataclass
+class Judge:
+    """Takes a batch of responses from TRL to the reward function and back."""
+
+    plan: list[Asked]
+    rewards: RewardFunction
+    score: Scorer
+    decode: Decode
+    watch: Watch
+    ends: frozenset[int] = frozenset()
+    """The policy's end tokens, which its trainer knows."""
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """What ends a response to any prompt."""
+        return self.plan[0].prompt.stop
+
+    def rewards_of(
+        self, completion_ids: list[list[int]], place: list[int], **_: object
+    ) -> list[float]:
+        """Return a reward per response; TRL calls this once per batch of rollouts."""
+        sampled: list[Sampled] = []
+        for ids, at in zip(completion_ids, place, strict=True):
+            ended = end_of(ids, self.stop, self.ends, self.decode)
+            sampled.append(
+                Sampled(
+                    query=self.plan[at].prompt.query,
+                    turn=self.plan[at].turn,
+                    response=ended.response,
+                    tokens=ended.tokens,
+                    finished=ended.finished,
+                    kl=None,
+                )
+            )
+        step = self.plan[place[0]].step
+        found = self.rewards(step, sampled, self.score)
+        if len(found) != len(sampled) or not all(map(math.isfinite, found)):
+            raise TrainingError(
+                f"the reward function gave {len(found)} rewards for {len(sampled)} responses of "
+                f"step {step}, not all of them numbers. The training so far is kept; see to the "
+                "reward model, then run the same command again."
+            )
+        self.watch.rewarded(sampled, found)
+        return found

@@ -1,0 +1,335 @@
+"""What policies through TRL promise, on a random model of two layers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from selfalign.core.errors import TrainingError
+from selfalign.core.protocols import PolicyPrompt, Sampled
+from selfalign.core.records import Checkpoint
+from selfalign.trainers.policy_account import PolicyStep, read_steps
+from selfalign.trainers.trl_kit_test import (
+    PROMPTS,
+    RECIPE,
+    Worth,
+    adapter,
+    base,
+    policy_on,
+    reward_model_on,
+)
+from selfalign.trainers.trl_policy import TrlPolicyTrainer
+
+GRPO = {"algorithm": "grpo", "kl_estimator": "k3"}
+MANY = {
+    "steps": 10,
+    "rollout_batch": 32,
+    "update_batch": 32,
+    "group": 8,
+    "schedule": "constant",
+    "max_tokens": 8,
+    "learning_rate": 5e-2,
+}
+
+
+def vowels(one: Sampled) -> float:
+    return float(sum(letter in "aeiou" for letter in one.response))
+
+
+@pytest.fixture(scope="module")
+def policy(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return policy_on(tiny_model, tmp_path_factory.mktemp("policy"))
+
+
+@pytest.fixture(scope="module")
+def reward(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return reward_model_on(tiny_model, tmp_path_factory.mktemp("reward"))
+
+
+@pytest.fixture
+def train(policy: Checkpoint, reward: Checkpoint) -> Callable[..., Worth]:
+    """Train in a folder; return the rewards that were given."""
+
+    def run(
+        folder: Path,
+        *,
+        worth: object = None,
+        start: Checkpoint = policy,
+        prompts: list[PolicyPrompt] = PROMPTS,
+        machine: dict[str, object] | None = None,
+        **changes: object,
+    ) -> Worth:
+        rewards = Worth(worth)
+        TrlPolicyTrainer(device="cpu", **(machine or {}))(
+            prompts,
+            policy=start,
+            reward_model=reward,
+            rewards=rewards,
+            recipe=RECIPE.model_copy(update=changes),
+            folder=folder,
+        )
+        return rewards
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, GRPO], ids=["rloo", "grpo"])
+def test_rewards_rise(train: Callable[..., Worth], tmp_path: Path, changes: dict) -> None:
+    train(tmp_path, worth=vowels, **(MANY | changes))
+    rewards = [step.reward for step in read_steps(tmp_path)]
+    assert sum(rewards[-3:]) > 1.5 * sum(rewards[:3])
+
+
+def test_the_reward_function_sees_whole_batches_whose_groups_share_a_turn(
+    train: Callable[..., Worth], tmp_path: Path
+) -> None:
+    rewards = train(tmp_path)
+    assert [step for step, _ in rewards.batches] == [0, 1, 2, 3]
+    groups = [
+        [(one.query, one.turn) for one in batch[at : at + 2]]
+        for _, batch in rewards.batches
+        for at in range(0, 8, 2)
+    ]
+    assert all(first == second for first, second in groups)
+    assert len({first for first, _ in groups}) == len(groups)
+    assert {query for (query, turn), _ in groups if turn == 0} == {p.query for p in PROMPTS}
+    assert all(one.kl is None for _, batch in rewards.batches for one in batch)
+    assert all(len(scores) == 8 for scores in rewards.scores)
+
+
+@pytest.mark.parametrize("changes", [{}, GRPO], ids=["rloo", "grpo"])
+def test_responses_end_at_the_stop_text(
+    train: Callable[..., Worth], tmp_path: Path, changes: dict
+) -> None:
+    prompts = [p.model_copy(update={"stop": ("a", "e")}) for p in PROMPTS]
+    rewards = train(tmp_path, prompts=prompts, max_tokens=5, steps=2, **changes)
+    sampled = [one for _, batch in rewards.batches for one in batch]
+    assert not any("a" in one.response or "e" in one.response for one in sampled)
+    assert {one.finished for one in sampled} == {True, False}
+    assert all(one.tokens == 5 for one in sampled if not one.finished)
+    assert all(one.tokens < 5 for one in sampled if one.finished)
+    shares = [step.finished for step in read_steps(tmp_path)]
+    assert shares == [sum(one.finished for one in batch) / 8 for _, batch in rewards.batches]
+
+
+@pytest.mark.slow
+def test_the_policy_is_trained_on_the_stop_it_drew(
+    train: Callable[..., Worth], tmp_path: Path
+) -> None:
+    """Rewarded for ending, it ends more: only the tokens of the stop can have taught it."""
+    prompts = [p.model_copy(update={"stop": ("e",)}) for p in PROMPTS]
+    train(tmp_path, prompts=prompts, worth=lambda one: float(one.finished), **MANY)
+    shares = [step.finished for step in read_steps(tmp_path)]
+    assert sum(shares[-3:]) > sum(shares[:3]) + 0.6
+
+
+@pytest.mark.parametrize("changes", [{}, GRPO], ids=["rloo", "grpo"])
+def test_the_reference_is_the_policy_it_starts_from(
+    train: Callable[..., Worth], tmp_path: Path, changes: dict
+) -> None:
+    train(tmp_path, **changes)
+    kl = [step.kl for step in read_steps(tmp_path)]
+    assert kl[0] == pytest.approx(0, abs=1e-4)
+    assert abs(kl[-1]) > 1e-3
+
+
+def test_the_adapter_of_the_policy_is_continued_in_its_own_shape(
+    train: Callable[..., Worth], tmp_path: Path, policy: Checkpoint
+) -> None:
+    train(tmp_path, steps=1, rank=16, learning_rate=1e-9)
+    before = load_file(Path(policy.adapter) / "adapter_model.safetensors")
+    after = adapter(tmp_path)
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, atol=1e-6, rtol=0)
+
+
+def test_a_bare_base_gets_an_adapter_of_the_recipes_shape(
+    train: Callable[..., Worth], tmp_path: Path, tiny_model: Path
+) -> None:
+    recipe = {"rank": 3, "alpha": 5, "targets": ("q_proj", "v_proj")}
+    train(tmp_path, start=base(tiny_model), **recipe)
+    config = json.loads((tmp_path / "weights/adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"]) == (3, 5)
+    assert sorted(config["target_modules"]) == ["q_proj", "v_proj"]
+    assert config["base_model_name_or_path"] == str(tiny_model)
+    assert read_steps(tmp_path)[0].kl == pytest.approx(0, abs=1e-4)
+
+
+def test_what_is_left_is_a_plain_adapter_with_its_account(
+    train: Callable[..., Worth], tmp_path: Path, tiny_model: Path
+) -> None:
+    rewards = train(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "weights")
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    model = PeftModel.from_pretrained(model, tmp_path / "weights")
+    assert model(**tokenizer("The king", return_tensors="pt")).logits.isfinite().all()
+    left = ["steps.jsonl", "tensorboard", "training.json", "weights"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+    assert not (tmp_path / "weights/ref").exists()
+    facts = json.loads((tmp_path / "training.json").read_text())
+    assert (facts["steps"], facts["rollouts"], facts["prompts"]) == (4, 32, 6)
+    given = [[one.response.count("e") for one in batch] for _, batch in rewards.batches]
+    assert facts["reward_first"] == pytest.approx(sum(given[0]) / 8)
+    assert facts["reward_last"] == pytest.approx(sum(given[-1]) / 8)
+    assert "RLOO" in (tmp_path / "weights/README.md").read_text()
+
+
+class Killed(Exception):
+    """Stands for kill -9: nothing of the trainer's own runs after it."""
+
+
+@pytest.mark.parametrize("changes", [{}, GRPO], ids=["rloo", "grpo"])
+def test_a_killed_training_resumes_to_the_same_weights(
+    train: Callable[..., Worth], tmp_path: Path, changes: dict
+) -> None:
+    recipe = {"steps": 6, "update_epochs": 2, "save_every": 2, "warmup_steps": 2, **changes}
+    whole = train(tmp_path / "whole", **recipe)
+    calls = 0
+
+    def die(one: Sampled) -> float:
+        nonlocal calls
+        calls += 1
+        if calls > 5 * 8:  # in the sixth batch: the last checkpoint is after the fourth
+            raise Killed
+        return float(one.response.count("e"))
+
+    with pytest.raises(Killed):
+        train(tmp_path / "torn", worth=die, **recipe)
+    assert not (tmp_path / "torn/weights").exists()
+    rest = train(tmp_path / "torn", **recipe)
+    assert [step for step, _ in rest.batches] == [4, 5]
+    assert rest.batches == whole.batches[4:]
+    steps = [read_steps(tmp_path / name) for name in ("whole", "torn")]
+    assert [one.step for one in steps[1]] == list(range(6))
+    assert [one.learning_rate for one in steps[0]] == [one.learning_rate for one in steps[1]]
+    assert json.loads((tmp_path / "torn/training.json").read_text())["resumed_at"] == 4
+    expected, resumed = adapter(tmp_path / "whole"), adapter(tmp_path / "torn")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(resumed[name], tensor, atol=1e-6, rtol=1e-5)
+
+
+def test_the_learning_rate_moves_once_per_batch(
+    train: Callable[..., Worth], tmp_path: Path
+) -> None:
+    train(tmp_path, update_epochs=2, warmup_steps=2, schedule="linear")
+    rates = [step.learning_rate for step in read_steps(tmp_path)]
+    assert rates == pytest.approx([2.5e-3, 5e-3, 5e-3, 2.5e-3])
+
+
+def test_a_finished_training_is_not_repeated(train: Callable[..., Worth], tmp_path: Path) -> None:
+    train(tmp_path)
+    assert train(tmp_path).batches == []
+
+
+def test_a_policy_too_far_away_stops_the_training_and_keeps_what_there_is(
+    train: Callable[..., Worth], tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"nats per response .* max_kl is 1e-06") as stopped:
+        train(tmp_path, max_kl=1e-6)
+    assert stopped.value.field == "max_kl"
+    assert not (tmp_path / "weights").exists()
+    assert list((tmp_path / "checkpoints").glob("checkpoint-*"))
+    assert read_steps(tmp_path)
+
+
+def test_each_batch_is_told(train: Callable[..., Worth], tmp_path: Path) -> None:
+    told: list[tuple[PolicyStep, int]] = []
+    train(tmp_path, machine={"on_step": lambda step, steps: told.append((step, steps))})
+    assert [(step.step, steps) for step, steps in told] == [(n, 4) for n in range(4)]
+    assert [step for step, _ in told] == read_steps(tmp_path)
+    assert all(step.entropy > 0 and step.seconds > 0 for step, _ in told)
+
+
+def test_epochs_decide_the_steps_where_none_are_given(
+    train: Callable[..., Worth], tmp_path: Path
+) -> None:
+    rewards = train(tmp_path, steps=None, epochs=1.0)  # 6 prompts, 4 a step
+    assert [step for step, _ in rewards.batches] == [0, 1]
+
+
+def test_how_many_share_a_pass_does_not_change_the_training(
+    train: Callable[..., Worth], tmp_path: Path
+) -> None:
+    train(tmp_path / "a", steps=1, update_batch=8)
+    train(tmp_path / "b", steps=1, update_batch=8, machine={"trained_at_once": 2})
+    one, other = adapter(tmp_path / "a"), adapter(tmp_path / "b")
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, atol=1e-4, rtol=1e-3)
+
+
+def test_long_prompts_are_left_out_and_counted(train: Callable[..., Worth], tmp_path: Path) -> None:
+    long = PolicyPrompt(query="long", text="Why? " * 80, stop=PROMPTS[0].stop)
+    rewards = train(tmp_path, prompts=[*PROMPTS, long], steps=2)
+    assert json.loads((tmp_path / "training.json").read_text())["dropped"] == 1
+    assert "long" not in {one.query for _, batch in rewards.batches for one in batch}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        ({"faithful": True}, "faithful", "not what the authors ran"),
+        ({"max_prompt_tokens": 1}, "max_prompt_tokens", "of 6 prompts none"),
+        ({"max_tokens": 600}, "max_tokens", "context of 512"),
+    ],
+)
+def test_recipes_that_cannot_be_are_refused_before_anything_is_written(
+    train: Callable[..., Worth], tmp_path: Path, changes: dict, field: str, says: str
+) -> None:
+    with pytest.raises(TrainingError, match=says) as refused:
+        train(tmp_path / "run", **changes)
+    assert refused.value.field == field
+    assert not (tmp_path / "run").exists()
+
+
+def test_prompts_that_end_differently_are_refused(
+    train: Callable[..., Worth], tmp_path: Path
+) -> None:
+    other = PROMPTS[0].model_copy(update={"stop": ("###",)})
+    with pytest.raises(TrainingError, match="different stop texts"):
+        train(tmp_path, prompts=[*PROMPTS, other])
+
+
+def test_unknown_targets_are_refused_with_the_known_ones(
+    train: Callable[..., Worth], tmp_path: Path, tiny_model: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"no_such_proj.*down_proj.*q_proj") as refused:
+        train(tmp_path, start=base(tiny_model), targets=("no_such_proj",))
+    assert refused.value.field == "targets"
+
+
+def test_rewards_that_are_no_numbers_stop_the_training(
+    train: Callable[..., Worth], tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="not all of them numbers"):
+        train(tmp_path, worth=lambda one: float("nan"))
+
+
+def test_a_policy_and_a_reward_model_on_different_bases_are_refused(
+    make_tiny_model: Callable[..., Path], tmp_path: Path, policy: Checkpoint
+) -> None:
+    other = make_tiny_model(tmp_path / "other", seed=3)
+    foreign = reward_model_on(other, tmp_path / "reward")
+    with pytest.raises(TrainingError, match="share one base"):
+        TrlPolicyTrainer(device="cpu")(
+            PROMPTS,
+            policy=policy,
+            reward_model=foreign,
+            rewards=Worth(),
+            recipe=RECIPE,
+            folder=tmp_path / "run",
+        )
+
+
+def test_the_seed_decides_what_is_drawn(train: Callable[..., Worth], tmp_path: Path) -> None:
+    first, again, other = (
+        train(tmp_path / name, steps=1, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert first.batches == again.batches
+    assert first.batches != other.batches

@@ -1,0 +1,129 @@
+"""TRL's RLOO and GRPO trainers, with three things of ours: where responses end, prompts, schedule.
+
+    prompts of a step --sample until a stop text--> tokens --TRL: rewards, advantages, updates-->
+
+TRL ends responses at end tokens only, and a base model's end of turn is a text; so tokens are
+drawn here and cut by endings.py, stop included. The learning rate moves once per batch of
+rollouts. The order of the prompts comes with the data (prompt_order.py), not from TRL's sampler.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedTokenizerBase, StoppingCriteriaList
+
+from selfalign.core.protocols import PolicyTraining
+from selfalign.trainers.endings import StopTexts, decoder, end_of
+from selfalign.trainers.rl_losses import learning_rate_share
+from selfalign.trainers.trl_settings import updates_per_batch
+from selfalign.trainers.untyped import ints
+
+if TYPE_CHECKING:  # TRL exports lazily, which hides its names from the type checker
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
+    from trl.trainer.rloo_config import RLOOConfig
+    from trl.trainer.rloo_trainer import RLOOTrainer
+else:
+    from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+CONFIGS = {"rloo": RLOOConfig, "grpo": GRPOConfig}
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """How responses are drawn, and how the learning rate moves from batch to batch of them."""
+
+    tokenizer: PreTrainedTokenizerBase
+    stop: tuple[str, ...]
+    at_once: int
+    """Responses drawn together."""
+    recipe: PolicyTraining
+
+    def schedule(self, optimizer: Any, updates: int) -> LambdaLR:
+        """Return how the learning rate moves over `updates`: once per batch of rollouts."""
+        each = updates_per_batch(self.recipe)
+        steps = updates // each
+        return LambdaLR(
+            optimizer, lambda update: learning_rate_share(update // each, steps, self.recipe)
+        )
+
+    def draw(
+        self, model: torch.nn.Module, prompts: list[list[int]], options: Any
+    ) -> list[list[int]]:
+        """Return each prompt's response, in tokens, cut where it ends; the stop included."""
+        training = model.training
+        model.eval()
+        drawn: list[list[int]] = []
+        with torch.no_grad():
+            for start in range(0, len(prompts), self.at_once):
+                drawn += self._draw(model, prompts[start : start + self.at_once], options)
+        model.train(training)
+        return drawn
+
+    def _draw(
+        self, model: torch.nn.Module, prompts: list[list[int]], options: Any
+    ) -> list[list[int]]:
+        device = next(model.parameters()).device
+        width = max(map(len, prompts))
+        ids = [[options.pad_token_id] * (width - len(row)) + row for row in prompts]
+        mask = [[0] * (width - len(row)) + [1] * len(row) for row in prompts]
+        decode = decoder(self.tokenizer)
+        found = cast(Any, model).generate(
+            input_ids=torch.tensor(ids, device=device),
+            attention_mask=torch.tensor(mask, device=device),
+            generation_config=options,
+            stopping_criteria=StoppingCriteriaList([StopTexts(decode, self.stop, width)]),
+        )
+        ends = set(cast("list[int]", options.eos_token_id or []))
+        return [end_of(ints(row), self.stop, ends, decode).ids for row in found[:, width:]]
+
+
+class RlooTrainer(RLOOTrainer):
+    """TRL's RLOO with our way of drawing responses."""
+
+    def __init__(self, *, rollouts: Rollouts, **settings: Any) -> None:
+        """Take how to draw, and TRL's own arguments."""
+        cast(Any, super()).__init__(**settings)
+        self._rollouts = rollouts
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], *_: object, **__: object
+    ) -> list[list[int]]:
+        return _draw_for(self, self._rollouts, prompt_ids)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Return the schedule over batches of rollouts."""
+        schedule = self._rollouts.schedule(optimizer or self.optimizer, num_training_steps)
+        self.lr_scheduler = schedule
+        return schedule
+
+
+class GrpoTrainer(GRPOTrainer):
+    """TRL's GRPO with our way of drawing responses."""
+
+    def __init__(self, *, rollouts: Rollouts, **settings: Any) -> None:
+        """Take how to draw, and TRL's own arguments."""
+        cast(Any, super()).__init__(**settings)
+        self._rollouts = rollouts
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], *_: object, **__: object
+    ) -> tuple[list[list[int]], None]:
+        return _draw_for(self, self._rollouts, prompt_ids), None
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Return the schedule over batches of rollouts."""
+        schedule = self._rollouts.schedule(optimizer or self.optimizer, num_training_steps)
+        self.lr_scheduler = schedule
+        return schedule
+
+
+TRAINERS = {"rloo": RlooTrainer, "grpo": GrpoTrainer}
+
+
+def _draw_for(trainer: Any, rollouts: Rollouts, prompts: Sequence[list[int]]) -> list[list[int]]:
+    model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+    return rollouts.draw(model, list(prompts), trainer.generation_config)
