@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from selfalign.cli import ask, calf, doctor, evaluate, library, novelty, run, steer
+from selfalign.cli import ask, calf, doctor, evaluate, library, novelty, run, score, steer
 from selfalign.cli.outcome import catch_signals, exit_code_of, log_crashes
 
 QUIET_MACHINES = {
@@ -35,6 +35,7 @@ app.command("run")(run.run)
 app.command("show")(run.show)
 app.command("report")(run.report)
 app.command("steer")(steer.steer)
+app.command("score")(score.score)
 app.command("eval")(evaluate.evaluate)
 app.command("ask")(ask.ask)
 app.command("chat")(ask.chat)
