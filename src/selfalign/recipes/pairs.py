@@ -12,6 +12,7 @@ read the prompts of the library they were made with.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from selfalign.calf.pairs_exam import Pair, pairs
 from selfalign.core.errors import EngineError, ModelError
@@ -21,7 +22,7 @@ from selfalign.core.protocols import LanguageModel, RewardModel
 from selfalign.core.records import Checkpoint, Dropped, Kept, Record
 from selfalign.core.stage import Stage
 from selfalign.core.store import Run
-from selfalign.core.weights import locate
+from selfalign.core.weights import identify, locate
 from selfalign.engines.reward import open_reward_model, refuse_other_models
 from selfalign.evaluation.pairs import PairRow, PairsResult, Reader, favourite, summarise_pairs
 from selfalign.recipes.ingredients import Ingredients
@@ -138,7 +139,43 @@ def read_by_letters(library: Library, model: str | Checkpoint) -> Stage[Pair, Re
 def read_by_scores(library: Library, model: str | Checkpoint) -> Stage[Pair, Reading]:
     """Return the stage that asks a reward model."""
     prompts = (library.prompt(f"salmon/{name}") for name in ("reward_model", "reward_model_rl"))
-    return ScoringPairs(open_reward_model(model), RewardPrompt(*prompts))
+    return ScoringPairs(LazyRewardModel(model), RewardPrompt(*prompts))
+
+
+class LazyRewardModel:
+    """A `RewardModel` whose weights are loaded when the first text is to be scored."""
+
+    def __init__(self, model: str | Checkpoint) -> None:
+        """Take the name.
+
+        Raises:
+            ModelError: there is no such model.
+        """
+        self._model = model
+        self._named = model if isinstance(model, Checkpoint) else identify(model)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights; a Hub name without a revision has to be opened to be pinned."""
+        named = self._named.revision or self._named.made_of
+        return self._named.fingerprint if named else self._opened.fingerprint
+
+    @property
+    def context_length(self) -> int:
+        """Tokens the model can attend to."""
+        return self._opened.context_length
+
+    def score(self, texts: Sequence[str]) -> list[float]:
+        """Return a finite score per text; higher is better."""
+        return self._opened.score(texts) if texts else []
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, special tokens not counted."""
+        return self._opened.count_tokens(texts) if texts else []
+
+    @cached_property
+    def _opened(self) -> RewardModel:
+        return open_reward_model(self._model)
 
 
 def row_of(pair: Pair, reading: Reading, reader: Reader) -> PairRow:

@@ -18,6 +18,7 @@ from selfalign.recipes.models import find_model
 from selfalign.recipes.pairs import (
     CONSTITUTION,
     JudgingPairs,
+    LazyRewardModel,
     Reading,
     ScoringPairs,
     compare_pairs,
@@ -214,15 +215,22 @@ def test_a_real_language_model_is_a_judge(make_tiny_model, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_real_reward_model_scores_what_it_would_score_alone(make_tiny_model, tmp_path):
+def test_a_real_reward_model_scores_as_it_would_alone_and_is_opened_once(make_tiny_model, tmp_path):
     roomy = make_tiny_model(tmp_path / "roomy", max_position_embeddings=8192)
     folder = tmp_path / "reward"
     AutoModelForSequenceClassification.from_pretrained(roomy, num_labels=1).save_pretrained(folder)
     AutoTokenizer.from_pretrained(roomy).save_pretrained(folder)
-    result = compare_pairs(KIT, Run(tmp_path / "run"), find_model(str(folder)), 4, 12)
+    run = Run(tmp_path / "run")
+    result = compare_pairs(KIT, run, find_model(str(folder)), 4, 12)
     assert (result.reader, result.n) == ("reward model", 12)
     assert set(result.rates.distractors) == {"with", "without"}
-    model, row = open_reward_model(str(folder)), result.rows[0]
+    lazy, model, row = LazyRewardModel(str(folder)), open_reward_model(str(folder)), result.rows[0]
+    assert lazy.fingerprint == model.fingerprint
+    again = run.fill(
+        ScoringPairs(lazy, REWARD), pairs(4, 12, KIT.library.constitution(CONSTITUTION))
+    )
+    assert [r.margins for r in again] == [r.margins for r in result.rows]
+    assert "_opened" not in vars(lazy)
     pair = pairs(4, 12, KIT.library.constitution(CONSTITUTION))[0]
     one, other = model.score(
         [REWARD.render(row.question, answer, pair.shown(negated=False))
