@@ -14,6 +14,7 @@ from selfalign.core.records import Settings
 from selfalign.core.store import Run
 from selfalign.recipes.chapters import PLAN_FILE, Chapters, record_chapters
 from selfalign.recipes.evaluate import evaluate_run
+from selfalign.recipes.evaluate_salmon import evaluate_salmon
 from selfalign.recipes.ingredients import Ingredients, open_ingredients
 from selfalign.recipes.json_file import read_json
 from selfalign.recipes.machines import Machines
@@ -66,6 +67,7 @@ def everything(kit: Ingredients, run: Run, machines: Machines) -> Iterator[Chapt
     if chapters is not None:
         for _ in evaluate_run(kit, run, machines, chapters):
             pass
+        evaluate_salmon(kit, run, machines, chapters)
         chapters = chapters.then("evaluation")
         record_chapters(run.path, chapters)
         yield chapters

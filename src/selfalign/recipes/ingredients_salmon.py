@@ -5,23 +5,30 @@
 Reading a file or a wrong name fails here, before any model is opened. Nothing here asks a model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from selfalign.core.constitution import Constitution
 from selfalign.core.errors import InputError
-from selfalign.core.protocols import LanguageModel, RewardTrainer
+from selfalign.core.protocols import LanguageModel, PolicyTrainer, RewardTrainer
 from selfalign.core.records import Checkpoint, JudgedPair
 from selfalign.recipes.ingredients import Ingredients
 from selfalign.recipes.plan_salmon import Salmon
 from selfalign.salmon.degenerate_negatives import degenerate_negatives
 from selfalign.salmon.label_rules import LanguageIdentifier
+from selfalign.salmon.oversight import Oversight, Watch
+from selfalign.salmon.probes import Probes
 from selfalign.salmon.records import LabelledPair
 from selfalign.salmon.reward_prompt import RewardPrompt
+from selfalign.salmon.rewarding import Rewarding
+from selfalign.salmon.schedule import PrinciplePlan, Schedule, principle_plan
 from selfalign.salmon.stage1_synthetic_preferences import PairSampling, SyntheticPreferences
 from selfalign.salmon.stage2_aggregation import Aggregation, aggregate_over
 from selfalign.salmon.stage2_reward_model import RewardModelling
+from selfalign.salmon.stage3_reinforcement_learning import ReinforcementLearning
+from selfalign.salmon.steering import STEERING, Steering
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,83 @@ class SalmonIngredients:
         """SALMON 2, the training."""
         recipe = self.settings.reward_model.training
         return RewardModelling(base, recipe, self.preferences, self.reward_prompt, trainer=trainer)
+
+    def principle_plans(self) -> dict[str, PrinciplePlan]:
+        """SALMON 3, the principles of every policy, by its name: the plan's, then the controls'.
+
+        Raises:
+            SelfAlignError: a constitution cannot be read, or a schedule does not fit it.
+        """
+        ours = self.settings.policy
+        plans = {"policy": self._principles(ours.constitution, (), ours.schedule)}
+        for one in ours.controls:
+            name = one.constitution or ours.constitution
+            plans[f"policy-{one.name}"] = self._principles(name, one.always, Schedule())
+        return plans
+
+    def policies(
+        self, policy: Checkpoint, reward_model: Checkpoint, trainer: PolicyTrainer, hand: Oversight
+    ) -> dict[str, ReinforcementLearning]:
+        """SALMON 3, a training per policy; people steer and watch that of the plan alone."""
+        return {
+            name: self._learning(
+                policy, reward_model, principles, trainer, hand if name == "policy" else Oversight()
+            )
+            for name, principles in self.principle_plans().items()
+        }
+
+    def oversight(self, run: Path, note: Callable[[str], None]) -> Oversight:
+        """SALMON 3, who looks on and who may edit."""
+        ours = self.settings.policy
+        probes, watch = None, None
+        if ours.probes is not None:
+            probes = Probes(self.preferences, ours.probes)
+        if ours.watch is not None:
+            watch = Watch(self.kit.library.constitution(ours.remedies), ours.watch)
+        return Oversight(Steering(run / STEERING), probes, watch, note)
+
+    def _principles(
+        self, constitution: str, always: Sequence[str], schedule: Schedule
+    ) -> PrinciplePlan:
+        ours, library = self.settings.policy, self.kit.library
+        return principle_plan(
+            schedule,
+            pool=library.constitution(constitution),
+            interventions=library.constitution(ours.interventions) if ours.interventions else None,
+            always=always,
+            k=ours.principles.k,
+            library=library,
+        )
+
+    def _learning(
+        self,
+        policy: Checkpoint,
+        reward_model: Checkpoint,
+        principles: PrinciplePlan,
+        trainer: PolicyTrainer,
+        hand: Oversight,
+    ) -> ReinforcementLearning:
+        plan, ours = self.kit.plan, self.settings.policy
+        rewarding = Rewarding(
+            principles,
+            ours.principles,
+            self.reward_prompt,
+            ours.rewards,
+            ours.prompt_types,
+            _languages() if ours.language_bonus else None,
+            plan.seed,
+        )
+        return ReinforcementLearning(
+            policy,
+            reward_model,
+            self.kit.chat(ours.chat),
+            plan.assistant,
+            plan.maker,
+            rewarding,
+            ours.training,
+            hand,
+            trainer=trainer,
+        )
 
 
 def _languages() -> LanguageIdentifier:

@@ -8,31 +8,22 @@ plan, loads no weights and imports no GPU library.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
-from selfalign.core.funnel import Drops, Funnel
 from selfalign.core.progress import Progress, Silent
 from selfalign.core.protocols import (
     Completion,
-    FineTuning,
     LanguageModel,
-    RewardPair,
+    PolicyTrainer,
     RewardTrainer,
-    RewardTraining,
     Sampling,
     SupervisedTrainer,
 )
-from selfalign.core.records import Checkpoint, TrainingExample
+from selfalign.core.records import Checkpoint
 from selfalign.core.weights import identify
 from selfalign.engines.open import open_model
-from selfalign.recipes.json_file import read_json
-from selfalign.trainers.account import TrainingReport
-
-TRAINING_FILE = "training.json"
-"""Where a trainer leaves its report, in the folder of the training."""
+from selfalign.recipes.trainings import LazyPolicyTrainer, LazyRewardTrainer, LazyTrainer
 
 SERVERS = ("http://", "https://", "vllm:")
 """How names of models behind a server begin; only the server knows what they are."""
@@ -49,6 +40,15 @@ class Machines(Protocol):
     @property
     def reward_trainer(self) -> RewardTrainer:
         """What makes a reward model out of pairs."""
+        ...
+
+    @property
+    def policy_trainer(self) -> PolicyTrainer:
+        """What improves a policy by rewards."""
+        ...
+
+    def note(self, sentence: str) -> None:
+        """Tell whoever watches the run something at once."""
         ...
 
     def identify(self, model: str) -> Checkpoint:
@@ -68,8 +68,10 @@ class RealMachines:
         self._batch_size = batch_size
         self._slot = Slot()
         progress = progress or Silent()
-        self.trainer: SupervisedTrainer = LazyTrainer(progress, self._slot)
-        self.reward_trainer: RewardTrainer = LazyRewardTrainer(progress, self._slot)
+        self.trainer: SupervisedTrainer = LazyTrainer(progress, self._slot.empty)
+        self.reward_trainer: RewardTrainer = LazyRewardTrainer(progress, self._slot.empty)
+        self.policy_trainer: PolicyTrainer = LazyPolicyTrainer(progress, self._slot.empty)
+        self.note = progress.note
 
     def identify(self, model: str) -> Checkpoint:
         """Name a base model as a checkpoint; a Hub name without a revision is opened for it."""
@@ -169,86 +171,3 @@ class LazyModel:
     @property
     def _opened(self) -> LanguageModel:
         return self._slot.open(self._model, self._batch_size)
-
-
-class LazyTrainer:
-    """The supervised trainer, whose libraries are imported at the first training."""
-
-    def __init__(self, progress: Progress, slot: Slot) -> None:
-        """Show steps on `progress`; empty `slot` before a training."""
-        self._progress, self._slot = progress, slot
-
-    def __call__(
-        self,
-        examples: Sequence[TrainingExample],
-        *,
-        base: Checkpoint,
-        recipe: FineTuning,
-        folder: Path,
-    ) -> None:
-        """Train and leave the weights in `folder / "weights"`; say what became of the examples."""
-        from selfalign.trainers.lora_sft import TrlSupervisedTrainer  # TRL and torch take seconds
-
-        self._slot.empty()
-        name = folder.name.partition("-")[0]
-        steps = _Steps(self._progress, f"{name} training steps")
-        train = TrlSupervisedTrainer(on_step=lambda at: steps.reached(at.step, at.steps))
-        train(examples, base=base, recipe=recipe, folder=folder)
-        self._progress.finish(funnel_of_training(folder))
-
-
-class LazyRewardTrainer:
-    """The reward model's trainer, whose libraries are imported at the first training."""
-
-    def __init__(self, progress: Progress, slot: Slot) -> None:
-        """Show steps on `progress`; empty `slot` before a training."""
-        self._progress, self._slot = progress, slot
-
-    def __call__(
-        self,
-        pairs: Sequence[RewardPair],
-        *,
-        base: Checkpoint,
-        recipe: RewardTraining,
-        folder: Path,
-    ) -> None:
-        """Train and leave the weights in `folder / "weights"`; say what became of the pairs."""
-        from selfalign.trainers.reward_model import TrlRewardTrainer  # TRL and torch take seconds
-
-        self._slot.empty()
-        name = folder.name.partition("-")[0]
-        steps = _Steps(self._progress, f"{name} training steps")
-        train = TrlRewardTrainer(on_step=lambda at: steps.reached(at.step, at.steps))
-        train(pairs, base=base, recipe=recipe, folder=folder)
-        self._progress.finish(funnel_of_training(folder))
-
-
-@dataclass
-class _Steps:
-    """Turns "this is step n of m" into the beginning and advancing of a stage."""
-
-    progress: Progress
-    name: str
-    at: int | None = None
-
-    def reached(self, step: int, steps: int) -> None:
-        if self.at is None:
-            self.at = step - 1
-            self.progress.start(self.name, steps, self.at)
-        self.progress.advance(step - self.at)
-        self.at = step
-
-
-def funnel_of_training(folder: Path) -> Funnel:
-    """Say of a finished training what a funnel says of a stage: what became of every example."""
-    report = read_json(TrainingReport, folder / TRAINING_FILE)
-    drops = (("held_out", report.held_out), ("too_long", report.dropped))
-    return Funnel(
-        stage=folder.name.partition("-")[0],
-        key=folder.name,
-        inputs=report.examples + report.held_out + report.dropped,
-        kept=report.examples,
-        records=report.examples,
-        dropped=tuple(Drops(reason=r, count=n, examples=()) for r, n in drops if n),
-        seconds=report.seconds,
-    )

@@ -10,6 +10,9 @@ from pydantic import Field
 from selfalign.core.protocols import PolicyTraining, RewardTraining
 from selfalign.core.records import Settings
 from selfalign.salmon.principle_sampling import PrincipleSamplingConfig
+from selfalign.salmon.probes import ProbeConfig
+from selfalign.salmon.prompt_types import PromptTypes
+from selfalign.salmon.reward_hacking import WatchConfig
 from selfalign.salmon.rewards import RewardConfig
 from selfalign.salmon.schedule import Schedule
 from selfalign.salmon.stage1_synthetic_preferences import PairConfig
@@ -69,8 +72,16 @@ class Reinforcement(Settings):
     rewards: RewardConfig = RewardConfig()
     language_bonus: bool = True
     """The paper: answers in the language of the request are worth more."""
+    prompt_types: PromptTypes = PromptTypes()
+    """Ours: how requests are sorted into general, reasoning and red-teaming."""
     schedule: Schedule = Schedule()
     """Which principles hold from which step on; the default: always the same."""
+    probes: ProbeConfig | None = ProbeConfig()
+    """Ours: how the policy is watched under single principles, those it is judged by; None: not."""
+    watch: WatchConfig | None = WatchConfig()
+    """Ours: when rollouts look like cheating; None: nobody looks."""
+    remedies: str = "salmon_remedies"
+    """Ours: name of a file in the library's constitutions/ with a principle against each hack."""
     training: PolicyTraining = PolicyTraining()
     controls: tuple[Control, ...] = ()
     """Ours: more policies from the same start, for the control matrix."""

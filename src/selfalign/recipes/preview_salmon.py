@@ -45,3 +45,15 @@ def preview_salmon(ours: SalmonIngredients) -> Iterator[Preview]:
         f"{training.epochs:g} epochs in batches of {training.batch_size}",
         (ours.reward_prompt.render(asked.text, pair.first, shown),),
     )
+    plans = ours.principle_plans()
+    recipe = settings.policy.training
+    amount = f"{recipe.steps:,} steps" if recipe.steps else f"{recipe.epochs:g} epochs"
+    state = plans["policy"].at(0)
+    drawn = [p.text for p in state.drawable.principles[: settings.policy.principles.k]]
+    always = [p.text for p in state.always]
+    yield Preview(
+        "salmon3",
+        f"{amount} of {recipe.rollout_batch:,} responses for each of {len(plans)} policies, "
+        f"by {recipe.algorithm}",
+        (ours.reward_prompt.render(asked.text, pair.first, drawn, always),),
+    )

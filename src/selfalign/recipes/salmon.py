@@ -39,3 +39,9 @@ def salmon(kit: Ingredients, run: Run, machines: Machines, done: Chapters) -> It
     modelling = ours.reward_modelling(done.base, machines.reward_trainer)
     reward = run.train(modelling, ours.with_stubs(labels))
     yield (done := done.then("salmon2", labels=aggregation.key, reward=reward.made_of))
+
+    start = models[ours.settings.policy.start]
+    oversight = ours.oversight(run.path, machines.note)
+    policies = ours.policies(start, reward, machines.policy_trainer, oversight)
+    trained = {name: run.train(one, instructions).made_of for name, one in policies.items()}
+    yield done.then("salmon3", policies={n: folder for n, folder in trained.items() if folder})

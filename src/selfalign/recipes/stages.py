@@ -8,10 +8,11 @@ from selfalign.core.stage import Made
 from selfalign.core.store import Run
 from selfalign.evaluation.answering import Answering
 from selfalign.recipes.in_context import AnsweringInContext
-from selfalign.recipes.machines import TRAINING_FILE, funnel_of_training
+from selfalign.recipes.trainings import TRAINING_FILE, funnel_of_training
 from selfalign.salmon.stage1_synthetic_preferences import PairSampling, SyntheticPreferences
 from selfalign.salmon.stage2_aggregation import Aggregation
 from selfalign.salmon.stage2_reward_model import RewardModelling
+from selfalign.salmon.stage3_reinforcement_learning import ReinforcementLearning
 from selfalign.self_align.stage1_merge import InstructionSelection
 from selfalign.self_align.stage1_self_instruct import SelfInstruct, TaskSelection
 from selfalign.self_align.stage1_topic_guided_red_teaming import RedTeaming, RedTeamingSelection
@@ -36,6 +37,7 @@ KINDS: tuple[type[Made], ...] = (
     SyntheticPreferences,
     Aggregation,
     RewardModelling,
+    ReinforcementLearning,
     Answering,
     AnsweringInContext,
 )

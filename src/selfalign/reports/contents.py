@@ -19,8 +19,8 @@ from selfalign.recipes.evaluate import read_results
 from selfalign.recipes.everything import reopen
 from selfalign.recipes.ingredients import Ingredients
 from selfalign.recipes.json_file import read_json
-from selfalign.recipes.machines import TRAINING_FILE
 from selfalign.recipes.stages import all_funnels
+from selfalign.recipes.trainings import TRAINING_FILE
 from selfalign.reports.charts import Branch
 from selfalign.reports.principles import RuleUsage, rule_usage
 from selfalign.reports.verbs import asked_for, root_verbs
