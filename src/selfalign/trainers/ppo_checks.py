@@ -1,0 +1,79 @@
+"""What has to hold before PPO starts: the recipe makes sense, and the prompts fit the model.
+
+recipe, prompts --> a sentence with the way out | the prompts to train on
+"""
+
+import logging
+from collections.abc import Sequence
+
+from selfalign.core.errors import TrainingError
+from selfalign.core.protocols import PolicyPrompt, PolicyTraining
+from selfalign.trainers.shared_base import SharedBase
+from selfalign.trainers.untyped import encode
+
+logger = logging.getLogger(__name__)
+
+
+def check(recipe: PolicyTraining) -> None:
+    """Refuse a recipe that PPO cannot follow.
+
+    Raises:
+        TrainingError: names the setting.
+    """
+    wrong: tuple[tuple[str, object, bool, str], ...] = (
+        ("algorithm", recipe.algorithm, recipe.algorithm != "ppo", '"ppo"'),
+        ("steps", recipe.steps, recipe.steps is not None and recipe.steps < 1, "1 or more"),
+        ("epochs", recipe.epochs, recipe.epochs <= 0, "above 0"),
+        ("rollout_batch", recipe.rollout_batch, recipe.rollout_batch < 2, "2 or more"),
+        (
+            "update_batch",
+            recipe.update_batch,
+            not 1 <= recipe.update_batch <= recipe.rollout_batch,
+            f"1 to rollout_batch: {recipe.rollout_batch}",
+        ),
+        ("update_epochs", recipe.update_epochs, recipe.update_epochs < 1, "1 or more"),
+        ("temperature", recipe.temperature, recipe.temperature <= 0, "above 0, to explore at all"),
+        ("top_p", recipe.top_p, not 0 < recipe.top_p <= 1, "above 0 and at most 1"),
+        ("max_tokens", recipe.max_tokens, recipe.max_tokens < 1, "1 or more"),
+        ("save_every", recipe.save_every, recipe.save_every < 1, "1 or more"),
+    )
+    for name, value, bad, wanted in wrong:
+        if bad:
+            raise TrainingError(
+                f"{name} {value!r} is nothing PPO can work with; it has to be {wanted}.", field=name
+            )
+
+
+def fitting_prompts(
+    prompts: Sequence[PolicyPrompt], base: SharedBase, recipe: PolicyTraining
+) -> list[PolicyPrompt]:
+    """Return the prompts that have at most `max_prompt_tokens`.
+
+    Raises:
+        TrainingError: none has, or prompt and response together do not fit the model.
+    """
+    lengths = [len(ids) for ids in encode(base.tokenizer, [p.text for p in prompts] or [""])]
+    known = list(zip(prompts, lengths, strict=False))
+    fitting = [p for p, length in known if length <= recipe.max_prompt_tokens]
+    if not fitting:
+        raise TrainingError(
+            f"of {len(prompts)} prompts none has at most max_prompt_tokens: "
+            f"{recipe.max_prompt_tokens} tokens. Raise it, or give shorter prompts.",
+            field="max_prompt_tokens",
+        )
+    longest = max(length for _, length in known if length <= recipe.max_prompt_tokens)
+    if base.context_length is not None and longest + recipe.max_tokens > base.context_length:
+        raise TrainingError(
+            f"a prompt of {longest} tokens and a response of max_tokens: {recipe.max_tokens} do "
+            f"not fit the policy's context of {base.context_length}. Lower `max_tokens` or "
+            "`max_prompt_tokens`.",
+            field="max_tokens",
+        )
+    if dropped := len(prompts) - len(fitting):
+        logger.warning(
+            "%d of %d prompts are longer than %d tokens and left out",
+            dropped,
+            len(prompts),
+            recipe.max_prompt_tokens,
+        )
+    return fitting

@@ -1,0 +1,209 @@
+"""What PPO does with a batch of rollouts: measure it once, then update on it a few times.
+
+    responses --policy, reference, value--> log-probs, KL, entropies, values     (no gradient)
+    targets   --epochs of shuffled mini-batches--> policy pass, value pass --> one optimiser step
+
+Policy and value model have gradients of their own: two backward passes, one optimiser. Differences
+from the authors' code, which `faithful` takes back: padding counts in no mean (rl_losses.py), and
+the two gradients are clipped each by itself, so that a value model that is far off, as at the
+start with rewards scaled by 10, does not shrink the policy's step. Shapes: N responses of a batch,
+T tokens of the longest (faithful: of `max_tokens`).
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from selfalign.core.errors import TrainingError
+from selfalign.core.protocols import PolicyTraining
+from selfalign.trainers.rl_losses import (
+    Targets,
+    clipped_share,
+    counted,
+    policy_losses,
+    value_losses,
+)
+from selfalign.trainers.rl_rows import Rows, lay_out, passes
+from selfalign.trainers.rl_untyped import backward, norm_of
+from selfalign.trainers.shared_base import TRAINED, SharedBase
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Responses and what the models thought of them when they were drawn; tensors (N, T)."""
+
+    prompts: list[list[int]]
+    responses: list[list[int]]
+    mask: Tensor
+    logp: Tensor
+    ref_logp: Tensor
+    values: Tensor
+    """Behind the response: whatever the value model says of padding."""
+    entropies: Tensor
+
+    @property
+    def kl(self) -> Tensor:
+        """(N,): unbiased estimate of KL(policy | reference) over each response, nats."""
+        return (self.logp - self.ref_logp).sum(1)
+
+    def rows(self, base: SharedBase, chosen: Sequence[int], *, faithful: bool) -> Rows:
+        """Lay some of the responses out, as wide as needed; faithful: as wide as the batch."""
+        return lay_out(
+            [self.prompts[n] for n in chosen],
+            [self.responses[n] for n in chosen],
+            padding=base.padding,
+            device=base.device,
+            width=self.mask.shape[1] if faithful else None,
+        )
+
+    def lengths(self, chosen: Sequence[int]) -> list[int]:
+        """Return the tokens of prompt and response together."""
+        return [len(self.prompts[n]) + len(self.responses[n]) for n in chosen]
+
+
+def measure(
+    base: SharedBase,
+    prompts: list[list[int]],
+    responses: list[list[int]],
+    recipe: PolicyTraining,
+    tokens_per_pass: int,
+) -> Batch:
+    """Run policy, reference and value model over responses that were just drawn."""
+    width = recipe.max_tokens if recipe.faithful else max(map(len, responses))
+    empty = [torch.zeros(len(prompts), width, device=base.device) for _ in range(5)]
+    batch = Batch(prompts, responses, *empty)
+    everyone = range(len(prompts))
+    with torch.no_grad():
+        for group in passes(batch.lengths(everyone), tokens_per_pass):
+            rows = batch.rows(base, group, faithful=recipe.faithful)
+            logp, entropies = base.logprobs_and_entropies("policy", rows, recipe.temperature)
+            found = (
+                (batch.mask, rows.mask),
+                (batch.logp, logp),
+                (batch.entropies, entropies),
+                (batch.ref_logp, base.logprobs("reference", rows, recipe.temperature)),
+                (batch.values, base.values(rows)),
+            )
+            for whole, part in found:
+                whole[group, : rows.width] = part
+    return batch
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What the updates on one batch were like; means over its optimiser steps."""
+
+    policy_loss: float
+    value_loss: float
+    clip_fraction: float
+    """Share of tokens whose probability ratio lay outside the clip."""
+    gradient_norm: float
+    """Of the policy, before clipping."""
+
+
+class Updater:
+    """Policy, value model and their optimiser."""
+
+    def __init__(self, base: SharedBase, recipe: PolicyTraining, tokens_per_pass: int) -> None:
+        self._base, self._recipe, self._tokens = base, recipe, tokens_per_pass
+        self._groups = [base.trained(name) for name in TRAINED]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": group} for group in self._groups],
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+        )
+
+    def update(self, batch: Batch, targets: Targets, step: int, learning_rate: float) -> Updated:
+        """Go over a batch of rollouts as often as the recipe says.
+
+        Raises:
+            TrainingError: a gradient is not a finite number; the weights are as before that step.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        facts = [
+            self._step(batch, targets, chosen)
+            for chosen in mini_batches(len(batch.prompts), step, self._recipe)
+        ]
+        policy, value, clipped, norm = (
+            sum(column) / len(facts) for column in zip(*facts, strict=True)
+        )
+        return Updated(policy, value, clipped, norm)
+
+    def _step(
+        self, batch: Batch, targets: Targets, chosen: Sequence[int]
+    ) -> tuple[float, float, float, float]:
+        slots = counted(batch.mask, faithful=self._recipe.faithful)[list(chosen)].sum()
+        tokens = batch.mask[list(chosen)].sum()
+        policy = value = clipped = 0.0
+        with self._base.learning():
+            for rows, part in self._passes(batch, chosen):
+                loss, share = self._policy_loss(batch, targets, rows, part)
+                backward(loss / slots)
+                policy += float(loss.detach()) / float(slots)
+                clipped += float(share * rows.mask.sum() / tokens)
+            for rows, part in self._passes(batch, chosen):
+                loss = self._value_loss(batch, targets, rows, part)
+                backward(self._recipe.value_weight * loss / slots)
+                value += float(loss.detach()) / float(slots)
+        norm = self._clip()
+        cast(Any, self.optimizer).step()  # Any: torch types it partly
+        self.optimizer.zero_grad(set_to_none=True)
+        return policy, value, clipped, norm
+
+    def _passes(self, batch: Batch, chosen: Sequence[int]) -> list[tuple[Rows, list[int]]]:
+        groups = [
+            [chosen[place] for place in group]
+            for group in passes(batch.lengths(chosen), self._tokens)
+        ]
+        faithful = self._recipe.faithful
+        return [(batch.rows(self._base, part, faithful=faithful), part) for part in groups]
+
+    def _policy_loss(
+        self, batch: Batch, targets: Targets, rows: Rows, part: list[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the summed loss of some responses, and their share of clipped tokens."""
+        r, width = self._recipe, rows.width
+        logp = self._base.logprobs("policy", rows, r.temperature)
+        old, advantages = batch.logp[part, :width], targets.advantages[part, :width]
+        losses = policy_losses(logp, old, advantages, r.clip)
+        share = clipped_share(logp.detach(), old, rows.mask, r.clip)
+        return (losses * counted(rows.mask, faithful=r.faithful)).sum(), share
+
+    def _value_loss(self, batch: Batch, targets: Targets, rows: Rows, part: list[int]) -> Tensor:
+        r, width = self._recipe, rows.width
+        old, returns = batch.values[part, :width], targets.returns[part, :width]
+        losses = value_losses(self._base.values(rows), old, returns, r.value_clip)
+        return (losses * counted(rows.mask, faithful=r.faithful)).sum()
+
+    def _clip(self) -> float:
+        """Clip the gradients; return the norm of the policy's, as it was."""
+        both = [p for group in self._groups for p in group]
+        groups = [both] if self._recipe.faithful else self._groups
+        norm = float(norm_of(self._groups[0]))
+        for group in groups:
+            found = torch.nn.utils.clip_grad_norm_(group, self._recipe.max_grad_norm)
+            if not bool(torch.isfinite(found)):
+                self.optimizer.zero_grad(set_to_none=True)
+                raise TrainingError(
+                    f"a gradient of the policy or the value model is {float(found)}. The last "
+                    "checkpoint is whole; lower `learning_rate`, or `reward_scale` if rewards are "
+                    "large, and train again.",
+                    field="learning_rate",
+                )
+        return norm
+
+
+def mini_batches(count: int, step: int, recipe: PolicyTraining) -> list[list[int]]:
+    """Deal a batch's responses into optimiser steps, anew in each epoch; the last may be small."""
+    dealt: list[list[int]] = []
+    for epoch in range(recipe.update_epochs):
+        order = list(range(count))
+        random.Random(f"{recipe.seed}/ppo/{step}/{epoch}").shuffle(order)
+        size = recipe.update_batch
+        dealt += [order[start : start + size] for start in range(0, count, size)]
+    return dealt
