@@ -40,6 +40,7 @@ READERS: Mapping[str, tuple[str, ...]] = {
     "prompts/chat/concise.md": _ENGRAVED[2:],
     "seeds/identity.yaml": _ENGRAVED,
     "prompts/salmon/judge_principle.md": _JUDGED,
+    "prompts/salmon/reward_model_pretraining.md": ("salmon.stage2.pretraining", *_REWARDED),
     "prompts/salmon/reward_model.md": _REWARDED,
     "prompts/salmon/reward_model_rl.md": _REWARDED,
     "constitutions/salmon_preferences.yaml": _JUDGED,
