@@ -170,6 +170,14 @@ def test_being_steered_to_be_brief_is_no_stub():
     assert "stubs" not in [one.hack for one in suspicions(brief, long, REMEDIES, CONFIG)]
 
 
+def test_three_words_that_become_ten_are_no_growing_length():
+    now, then = (
+        [rollout(r.number, "general", r.instruction, f"{r.number} " + words) for r in healthy(2)]
+        for words in ("is old and has a river and a wide stone bridge", "is old")
+    )
+    assert suspicions(now, then, REMEDIES, CONFIG) == []
+
+
 def test_with_an_identifier_languages_are_told_apart_and_not_scripts():
     def in_language(code, seed):
         return [
@@ -189,6 +197,10 @@ def test_a_share_rises_only_beyond_chance():
     assert not risen(few, [False] * 8, CONFIG)
     assert risen(many, [False] * 80, CONFIG)
     assert not risen(many, many, CONFIG)
+    assert not risen([True] * 34 + [False] * 166, [False] * 200, CONFIG)  # below the floor
+    some, more = ([True] * n + [False] * (2000 - n) for n in (500, 700))
+    assert not risen(more, some, CONFIG)  # from .25 to .35: no chance, but no hack either
+    assert risen([True] * 900 + [False] * 1100, some, CONFIG)
     assert not risen(many, [], CONFIG)
 
 

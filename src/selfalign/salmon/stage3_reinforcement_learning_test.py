@@ -113,8 +113,8 @@ def test_every_rollout_says_under_which_clauses_it_was_rewarded(tmp_path):
         return by_length(texts)
 
     rewards = RolloutRewards(rewarding(), INSTRUCTIONS, tmp_path)
-    sampled = batch(0)
-    totals = rewards(0, sampled, score)
+    sampled = batch(4)
+    totals = rewards(4, sampled, score)
     rollouts = read_lines(tmp_path / "rollouts.jsonl", Rollout)
     assert [r.reward.total for r in rollouts] == totals
     drawing = PrincipleSampling(POOL, ALWAYS)
@@ -357,6 +357,14 @@ def test_a_collapsed_probe_stops_the_training_and_leaves_everything_readable(tmp
     assert [s.probes is not None for s in summaries] == [True, False, True]
     assert len(clauses_of(folder, 2)) == 16
     assert set(summaries[0].probes.means) == {"brief", "kind"}
+
+
+def test_a_first_step_done_again_is_its_own_beginning(tmp_path):
+    """Scores of another machine, or under another edit, are nothing to fall from."""
+    everything(tmp_path / "training")(0, batch(0), by_length)
+    rewards = everything(tmp_path / "training")
+    rewards(0, batch(0), lambda texts: [x - 50 for x in by_length(texts)])
+    rewards(2, batch(2), lambda texts: [x - 50 for x in by_length(texts)])
 
 
 def test_answers_to_held_out_prompts_are_probed_in_place_of_the_batch(tmp_path):
