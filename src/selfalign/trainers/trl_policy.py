@@ -30,7 +30,7 @@ from typing import Any, cast
 
 import torch
 from transformers import PrinterCallback
-from transformers.integrations import TensorBoardCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import PolicyPrompt, PolicyTraining, RewardFunction

@@ -96,7 +96,9 @@ class RlooTrainer(RLOOTrainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Return the schedule over batches of rollouts."""
-        schedule = self._rollouts.schedule(optimizer or self.optimizer, num_training_steps)
+        schedule = self._rollouts.schedule(
+            optimizer or cast(Any, self).optimizer, num_training_steps
+        )
         self.lr_scheduler = schedule
         return schedule
 
@@ -116,7 +118,9 @@ class GrpoTrainer(GRPOTrainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Return the schedule over batches of rollouts."""
-        schedule = self._rollouts.schedule(optimizer or self.optimizer, num_training_steps)
+        schedule = self._rollouts.schedule(
+            optimizer or cast(Any, self).optimizer, num_training_steps
+        )
         self.lr_scheduler = schedule
         return schedule
 
