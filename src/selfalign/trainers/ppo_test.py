@@ -18,9 +18,15 @@ from selfalign.core.records import Checkpoint
 from selfalign.trainers.ppo import PpoTrainer
 from selfalign.trainers.ppo_account import PpoStep, read_steps
 from selfalign.trainers.ppo_update import mini_batches
-from selfalign.trainers.trl_kit_test import PROMPTS, Worth, adapter, base, policy_on
+from selfalign.trainers.trl_kit_test import (
+    PROMPTS,
+    Worth,
+    adapter,
+    base,
+    policy_on,
+    reward_model_on,
+)
 from selfalign.trainers.trl_kit_test import RECIPE as TRL_RECIPE
-from selfalign.trainers.trl_kit_test import reward_model_on
 
 RECIPE = TRL_RECIPE.model_copy(
     update={
@@ -320,7 +326,7 @@ def test_a_policy_beyond_max_kl_is_stopped_and_kept(
     checkpoints: tuple[Checkpoint, Checkpoint], tmp_path: Path, tiny_model: Path
 ) -> None:
     recipe = RECIPE.model_copy(update={"max_kl": 1e-4, "learning_rate": 5e-2, "save_every": 10})
-    with pytest.raises(TrainingError, match="max_kl is 0.0001") as caught:
+    with pytest.raises(TrainingError, match=r"max_kl is 0\.0001") as caught:
         train(checkpoints, tmp_path, recipe)
     assert caught.value.field == "max_kl"
     assert not (tmp_path / "weights").exists()

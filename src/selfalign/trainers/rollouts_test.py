@@ -14,7 +14,7 @@ from selfalign.trainers.rl_losses import token_logprobs
 from selfalign.trainers.rollouts import Draws, Row, Texts, draw, generate, row_for
 from selfalign.trainers.shared_base import SharedBase
 from selfalign.trainers.shared_files import find_stand
-from selfalign.trainers.trl_kit_test import base, policy_on, reward_model_on
+from selfalign.trainers.trl_kit_test import policy_on, reward_model_on
 
 PROMPTS = ["The king", "What is the capital of Fonoton? I do not", "Sorry,", "### User", "coins"]
 DRAWS = Draws(temperature=1.0, top_p=1.0, max_tokens=12)
