@@ -8,7 +8,8 @@ Speed: the same random model, adapters, prompts and reward model, each way in tu
 the first batch of rollouts is not counted. Responses are as long as they may be, for a random model
 hardly ever ends. Memory: processes of their own, on a random model of 104M parameters; policy and
 value are trained on one batch, reference and reward are run. "Storage" is what parameters and
-gradients occupy; "resident" is the peak the system counted after loading, less what was there before any model.
+gradients occupy; "resident" is the peak the system counted after loading, less what was there
+before any model.
 """
 
 # ruff: noqa: T201  (a benchmark speaks by its table)
