@@ -254,6 +254,14 @@ def test_bf16_multiplies_roughly_and_keeps_the_head_exact(tiny_model: Path, tmp_
     assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path).values())
 
 
+def test_saving_memory_does_not_change_the_training(
+    tiny_model: Path, tmp_path: Path, short: Path
+) -> None:
+    saving = weights(train(tiny_model, tmp_path, SHORT, gradient_checkpointing=True))
+    for name, tensor in weights(short).items():
+        torch.testing.assert_close(saving[name], tensor, atol=1e-6, rtol=1e-5)
+
+
 def test_a_finished_training_is_not_repeated(tiny_model: Path, tmp_path: Path) -> None:
     train(tiny_model, tmp_path, SHORT)
     steps: list[TrainingProgress] = []
