@@ -6,8 +6,6 @@ run folder  ->  Report  ->  report.json (as it is), index.html (rendered by page
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from selfalign.core.funnel import Funnel
 from selfalign.core.library import count_library
 from selfalign.core.records import Instruction, SelfAlignedResponse
@@ -22,7 +20,9 @@ from selfalign.recipes.json_file import read_json
 from selfalign.recipes.stages import all_funnels
 from selfalign.recipes.trainings import TRAINING_FILE
 from selfalign.reports.charts import Branch
+from selfalign.reports.part import Part
 from selfalign.reports.principles import RuleUsage, rule_usage
+from selfalign.reports.salmon_contents import SalmonReport, gather_salmon
 from selfalign.reports.verbs import asked_for, root_verbs
 from selfalign.self_align.stage4_verbose_cloning import VerboseResponse
 from selfalign.trainers.account import TrainingReport
@@ -31,12 +31,6 @@ SAMPLES_PER_KIND = 2
 """Ours: held-out questions shown per kind."""
 WORDS_PER_BAR = 10
 """Ours: width of a bar of the length histogram."""
-
-
-class Part(BaseModel):
-    """Base of what a report is made of."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Effect(Part):
@@ -105,6 +99,8 @@ class Report(Part):
     facts: dict[str, str]
     plan: str
     """The effective plan, as YAML."""
+    salmon: SalmonReport | None
+    """None: the run has nothing of SALMON."""
 
 
 def gather(path: Path, library: Path | None = None) -> Report:
@@ -119,9 +115,11 @@ def gather(path: Path, library: Path | None = None) -> Report:
     instructions = kept(run.path, chapters.instructions, Instruction)
     asked = [i.text for i in instructions if i.origin == "self_instruct"]
     results = read_results(run)
+    salmon = gather_salmon(run, chapters, kit)
+    papers = "SELF-ALIGN and SALMON" if salmon else "SELF-ALIGN"
     return Report(
         title=f"{kit.plan.assistant}, aligned by {len(chapters.rules)} principles",
-        subtitle=f"SELF-ALIGN on {kit.plan.base}, run {path.resolve().name}",
+        subtitle=f"{papers} on {kit.plan.base}, run {path.resolve().name}",
         effect=tuple(
             Effect(condition=c.name, result=r, total=rate_of(r.rows)) for c, r in results if r.rows
         ),
@@ -136,6 +134,7 @@ def gather(path: Path, library: Path | None = None) -> Report:
         ledger=tuple(_ledger(kit)),
         facts=_facts(run, chapters, kit),
         plan=(path / PLAN_FILE).read_text("utf-8"),
+        salmon=salmon,
     )
 
 

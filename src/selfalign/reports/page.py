@@ -14,16 +14,12 @@ from markupsafe import Markup, escape
 
 from selfalign.core.disk import unwritable, write_whole
 from selfalign.evaluation.statistics import Interval
-from selfalign.reports.charts import (
-    SERIES,
-    Point,
-    bar_chart,
-    heat_map,
-    line_chart,
-    sunburst,
-)
+from selfalign.reports.charts import bar_chart, heat_map, sunburst
 from selfalign.reports.contents import Report, gather
+from selfalign.reports.curves import Point, line_chart
+from selfalign.reports.drawing import SERIES
 from selfalign.reports.printable import printable
+from selfalign.reports.salmon_page import salmon_view
 
 FOLDER = "report"
 MOST_TYPES = 20
@@ -60,7 +56,14 @@ def render(report: Report) -> str:
     )
     kinds = list(report.effect[0].result.kinds) if report.effect else []
     return environment.get_template("page.html.j2").render(
-        report=report, kinds=kinds, series=SERIES, rate=rate_cell, charts=charts_of(report)
+        report=report,
+        kinds=kinds,
+        series=SERIES,
+        rate=rate_cell,
+        two=two_digits,
+        charts=charts_of(report),
+        salmon=report.salmon,
+        view=salmon_view(report.salmon) if report.salmon else None,
     )
 
 
@@ -94,6 +97,11 @@ def charts_of(report: Report) -> Mapping[str, Markup | dict[str, Markup]]:
             for name, training in report.trainings.items()
         },
     }
+
+
+def two_digits(value: float) -> str:
+    """Return a number with two digits; what is nearly nothing has no sign."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def rate_cell(interval: Interval | None) -> Markup:

@@ -72,6 +72,7 @@ def report(text=HOSTILE):
         ledger=(LedgerLine(kind=text, count=1, text_lines=2, file=text, counted=True),),
         facts={text: text},
         plan=text,
+        salmon=None,
     )
 
 
