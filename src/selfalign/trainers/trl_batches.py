@@ -128,7 +128,7 @@ class Judge:
                 Sampled(
                     query=self.plan[at].prompt.query,
                     turn=self.plan[at].turn,
-                    response=ended.response,
+                    response=ended.response.strip(),  # the newline behind the header is no content
                     tokens=ended.tokens,
                     finished=ended.finished,
                     kl=None,

@@ -100,6 +100,9 @@ def test_the_reward_function_sees_whole_batches_whose_groups_share_a_turn(
     assert len({first for first, _ in groups}) == len(groups)
     assert {query for (query, turn), _ in groups if turn == 0} == {p.query for p in PROMPTS}
     assert all(one.kl is None for _, batch in rewards.batches for one in batch)
+    assert all(
+        one.response == one.response.strip() for _, batch in rewards.batches for one in batch
+    )
     assert all(len(scores) == 8 for scores in rewards.scores)
 
 
