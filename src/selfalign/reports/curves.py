@@ -57,7 +57,7 @@ class Frame(NamedTuple):
     width: int = 640
     plot_height: int = 186
     span: tuple[float, float] | None = None
-    """First and last value of the x axis; None: those of the points."""
+    """What the x axis covers beside the points; None: nothing else."""
 
 
 WIDE = Frame()
@@ -84,7 +84,8 @@ def line_chart(
     if not drawn:
         return words_only(svg, "nothing was measured")
     every = [point for points in drawn.values() for point in points]
-    low, high = frame.span or (min(p.x for p in every), max(p.x for p in every))
+    ends = [*(frame.span or ()), *(p.x for p in every)]
+    low, high = min(ends), max(ends)
     xs = Scale(low, high, 56, frame.width - 20)
     ys = Scale(
         min(0.0, *(p.y for p in every)),

@@ -101,3 +101,9 @@ def test_a_hostile_text_in_an_upright_stays_text():
     assert "<script" not in svg
     assert "\x00" not in svg
     assert not elements(svg, "script")
+
+
+def test_points_beyond_the_axis_that_was_asked_for_widen_it():
+    svg = line_chart({"r": FLAT}, "s", "r", frame=Frame(span=(0, 5)))
+    (line,) = elements(svg, "polyline", "line s0 d0")[:1]
+    assert max(float(pair.split(",")[0]) for pair in line.get("points").split()) == 620
