@@ -3,6 +3,7 @@
 Library, open_library     where a file is looked for, and what it holds
 check_library             schema and sense: findings a person can act on
 count_library             the supervision ledger, by the paper's accounting
+count_salmon              the same for SALMON
 diff_libraries            what an edit changes, and which stages it renames
 """
 
@@ -16,6 +17,7 @@ from selfalign.core.library.ledger import (
     LedgerRow,
     System,
     count_library,
+    count_salmon,
 )
 from selfalign.core.library.seeds import IdentityPair, QuestionType, SeedTask
 
@@ -36,6 +38,7 @@ __all__ = [
     "Window",
     "check_library",
     "count_library",
+    "count_salmon",
     "diff_libraries",
     "open_library",
     "overlays",

@@ -3,6 +3,10 @@
 arXiv:2305.03047v2, introduction: fewer than 300 lines of annotations, counted as seed prompts (175
 tasks and 20 question types), principles (16) and exemplars (5). Prompt texts and the identity
 templates are not counted there; they are listed here, below the total, so that nobody is misled.
+
+arXiv:2310.05910v2, introduction: 6 exemplars and 31 principles, which are the 17 rules of its
+self-alignment and the 14 principles of its RL. Not counted there: the principles pairs are judged
+by (with an opposite each), the interventions, and the sets of the controllability experiments.
 """
 
 from dataclasses import dataclass
@@ -101,6 +105,41 @@ def count_library(library: Library, constitution: str = "self_align") -> list[Le
             counted=False,
         ),
     ]
+
+
+def count_salmon(library: Library) -> list[LedgerRow]:
+    """Return the ledger of SALMON: the counted kinds, their total, then what is not counted.
+
+    Raises:
+        LibraryError, ConstitutionError: a file is missing or malformed.
+    """
+    rules = {"self-alignment": "self_align_v2", "RL": "salmon_rl"}
+    counted = [
+        _row(
+            library,
+            "exemplars",
+            len(library.exemplars("self_align_v2")),
+            "exemplars/self_align_v2.yaml",
+        ),
+        *(_principles(library, f"principles ({use})", name) for use, name in rules.items()),
+    ]
+    total = LedgerRow(
+        "total", sum(r.count for r in counted), sum(r.text_lines for r in counted), "all of these"
+    )
+    beside = ("preferences", "interventions", "remedies", "harmless", "honest", "non_evasive")
+    return [
+        *counted,
+        total,
+        *(
+            _principles(library, f"principles ({name})", f"salmon_{name}", counted=False)
+            for name in beside
+        ),
+    ]
+
+
+def _principles(library: Library, kind: str, name: str, *, counted: bool = True) -> LedgerRow:
+    count = len(library.constitution(name).principles)
+    return _row(library, kind, count, f"constitutions/{name}.yaml", counted=counted)
 
 
 def text_lines(path: Path) -> int:

@@ -11,6 +11,7 @@ from selfalign.core.library import (
     SYSTEMS,
     Library,
     count_library,
+    count_salmon,
     diff_libraries,
     open_library,
     renamed_by,
@@ -206,3 +207,11 @@ def test_every_kind_of_file_can_be_compared(mine, file, old, new, expected):
 def test_every_shipped_prompt_and_seed_says_which_stages_read_it():
     unread = [f for f in open_library().files() if not renamed_by(f)]
     assert unread == ["prompts/chat/multilingual.md", "prompts/chat/verbose.md"]
+
+
+def test_the_ledger_of_salmon_is_6_exemplars_and_31_principles():
+    rows = {row.kind: row for row in count_salmon(open_library())}
+    assert rows["exemplars"].count == 6
+    assert rows["principles (self-alignment)"].count + rows["principles (RL)"].count == 31
+    assert rows["total"].count == 37
+    assert not rows["principles (preferences)"].counted

@@ -1,0 +1,78 @@
+"""The whole of both papers on the embedded model, with small numbers and nothing replaced."""
+
+import pytest
+
+from selfalign.core.store import Run
+from selfalign.recipes.chapters import read_chapters
+from selfalign.recipes.evaluate_salmon import read_controls, read_pairs
+from selfalign.recipes.everything import Order, begin, everything
+from selfalign.recipes.ingredients import open_ingredients
+from selfalign.recipes.machines import RealMachines
+from selfalign.recipes.models import find_model, read_models
+from selfalign.recipes.plan import load_plan
+from selfalign.recipes.stages import all_funnels
+from selfalign.salmon.rollout_rewards import rollout_log, summary_log
+
+SMALL = (
+    "stage1.growth.target=24",
+    "stage1.growth.requests_per_round=4",
+    "stage1.growth.rounds=2",
+    "stage1.topic_rounds=0",
+    "stage3.fine_tuning.epochs=1",
+    "stage4.fine_tuning.epochs=1",
+    "limit=24",
+    "salmon.preferences.pairs.temperature=1.3",
+    "salmon.reward_model.training.held_out=4",
+    "salmon.policy.training.steps=2",
+    "salmon.policy.training.rollout_batch=8",
+    "salmon.policy.training.update_batch=8",
+    "salmon.policy.training.update_epochs=1",
+    "salmon.policy.controls=[{name: brief, always: [The response must be short.]}]",
+    "evaluation.n=8",
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "pocket"
+    kit = open_ingredients(load_plan("pocket", SMALL))
+    begin(path, Order(plan="pocket", overrides=SMALL), kit.plan)
+    run = Run(path)
+    list(everything(kit, run, RealMachines()))
+    run.close()
+    return path
+
+
+def test_the_whole_recipe_runs_on_the_embedded_model(path) -> None:
+    chapters = read_chapters(path)
+    assert chapters.reached == "evaluation"
+    assert set(read_models(path)) == {
+        "base",
+        "engraved",
+        "final",
+        "reward",
+        "policy",
+        "policy-brief",
+    }
+    stages = {funnel.stage for funnel in all_funnels(Run(path))}
+    assert {"salmon.stage1.pairs", "salmon.stage1", "salmon.stage2", "salmon.stage3"} <= stages
+    for name in ("reward", "policy"):
+        assert find_model(f"{path}:{name}").run == path
+
+
+def test_every_rollout_of_the_policy_is_there_with_the_clauses_that_rewarded_it(path) -> None:
+    chapters = read_chapters(path)
+    folder = path / chapters.policies["policy"]
+    steps = range(2)
+    rollouts = rollout_log(folder).of(steps)
+    assert len(rollouts) == 2 * 8
+    assert all(len(one.clauses) == 1 + 3 for one in rollouts)  # the intervention, and three drawn
+    assert len(summary_log(folder).of(steps)) == 2
+
+
+def test_judge_reward_model_and_policies_are_measured(path) -> None:
+    pairs, controls = read_pairs(path), read_controls(path)
+    assert set(pairs) == {"judge", "reward"}
+    assert {result.n for result in pairs.values()} == {8}
+    assert controls is not None
+    assert [row.policy for row in controls.root] == ["engraved", "policy", "policy-brief"]
