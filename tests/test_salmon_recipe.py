@@ -1,5 +1,7 @@
 """The whole of both papers on the embedded model, with small numbers and nothing replaced."""
 
+import warnings
+
 import pytest
 
 from selfalign.core.store import Run
@@ -33,12 +35,21 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
+def warned():
+    """What libraries warned of during the run."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, warned):
     path = tmp_path_factory.mktemp("runs") / "pocket"
     kit = open_ingredients(load_plan("pocket", SMALL))
     begin(path, Order(plan="pocket", overrides=SMALL), kit.plan)
     run = Run(path)
-    list(everything(kit, run, RealMachines()))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        list(everything(kit, run, RealMachines()))
+    warned += [str(one.message) for one in caught]
     run.close()
     return path
 
@@ -76,3 +87,7 @@ def test_judge_reward_model_and_policies_are_measured(path) -> None:
     assert {result.n for result in pairs.values()} == {8}
     assert controls is not None
     assert [row.policy for row in controls.root] == ["engraved", "policy", "policy-brief"]
+
+
+def test_nothing_was_looked_for_in_the_network(path, warned) -> None:
+    assert not [one for one in warned if "remote" in one or "config file" in one]

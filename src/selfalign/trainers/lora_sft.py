@@ -253,7 +253,9 @@ def _save(
         adapter = model.peft_config["default"]
         adapter.base_model_name_or_path = report.base
         adapter.revision = located.revision
-    model.save_pretrained(folder)
+    # Asked to find out whether the vocabulary has grown, PEFT looks for the base on the Hub.
+    silent = {"save_embedding_layers": False} if report.recipe.method == "lora" else {}
+    model.save_pretrained(folder, **silent)
     cast(Any, tokenizer).save_pretrained(folder)
     (folder / "README.md").write_text(card(report), "utf-8")
 

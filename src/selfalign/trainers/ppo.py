@@ -31,12 +31,18 @@ from typing import Any, cast
 import torch
 
 from selfalign.core.errors import TrainingError
-from selfalign.core.protocols import PolicyPrompt, PolicyTraining, RewardFunction, Sampled
+from selfalign.core.protocols import (
+    PolicyPrompt,
+    PolicyTraining,
+    ProbedRewardFunction,
+    RewardFunction,
+    Sampled,
+)
 from selfalign.core.records import Checkpoint, digest
 from selfalign.core.weights import CALF
 from selfalign.trainers.ppo_account import Curves, PpoReport, PpoStep, StepLog, ppo_card
 from selfalign.trainers.ppo_checkpoint import State, restore, save
-from selfalign.trainers.ppo_checks import check, fitting_prompts
+from selfalign.trainers.ppo_checks import check, check_kl, fitting_prompts
 from selfalign.trainers.ppo_update import Updater, measure
 from selfalign.trainers.prompt_order import Asked, asked, steps_needed
 from selfalign.trainers.reward_untyped import silenced
@@ -215,8 +221,9 @@ class _Run:
         )
         kl = floats(batch.kl)
         try:
+            self._probe(step)
             found = self._rewarded(step, rows, kl)
-            self._check_kl(kl)
+            check_kl(kl, self._recipe.max_kl, self._folder / _CHECKPOINTS)
         except TrainingError:
             self._save(step)
             raise
@@ -245,29 +252,32 @@ class _Run:
 
     def _draw(self, step: int) -> list[Row]:
         """Let the policy answer the prompts of a step."""
-        r, places = self._recipe, self._asked(step)
+        return self._answers(step, self._asked(step), self._recipe.temperature)
+
+    def _answers(self, step: int, places: Sequence[Asked], temperature: float) -> list[Row]:
+        r = self._recipe
         ids = encode(self._base.tokenizer, [place.prompt.text for place in places])
         rows = [
             row_for(one, at.prompt.stop, (r.seed, step, at.prompt.query, at.turn))
             for one, at in zip(ids, places, strict=True)
         ]
-        draws = Draws(r.temperature, r.top_p, r.max_tokens, end_finishes=not r.faithful)
+        draws = Draws(temperature, r.top_p, r.max_tokens, end_finishes=not r.faithful)
         self._base.use("policy")
         generate(self._base, rows, self._texts, draws, self._trainer.drawn_at_once)
         return rows
 
+    def _probe(self, step: int) -> None:
+        """Let the policy answer what it is never trained on, greedily, for whoever looks on."""
+        looks_on = self._rewards
+        if not isinstance(looks_on, ProbedRewardFunction) or not looks_on.probe_due(step):
+            return
+        places = [Asked(step, prompt, 0) for prompt in looks_on.probe_prompts]
+        rows = self._answers(step, places, temperature=0.0)
+        nats = [None] * len(rows)
+        looks_on.probe(step, _sampled(places, rows, nats), self._base.score)
+
     def _rewarded(self, step: int, rows: list[Row], kl: list[float]) -> list[float]:
-        sampled = [
-            Sampled(
-                query=at.prompt.query,
-                turn=at.turn,
-                response=row.text,
-                tokens=row.answer_tokens,
-                finished=row.finished,
-                kl=nats,
-            )
-            for at, row, nats in zip(self._asked(step), rows, kl, strict=True)
-        ]
+        sampled = _sampled(self._asked(step), rows, kl)
         found = self._rewards(step, sampled, self._base.score)
         if len(found) != len(sampled) or not all(map(math.isfinite, found)):
             raise TrainingError(
@@ -277,16 +287,21 @@ class _Run:
             )
         return found
 
-    def _check_kl(self, kl: list[float]) -> None:
-        mean, most = statistics.fmean(kl), self._recipe.max_kl
-        if most is not None and mean > most:
-            raise TrainingError(
-                f"the policy is {mean:.2f} nats per response away from where it started, and "
-                f"max_kl is {most}. It is kept as it is in {self._folder / _CHECKPOINTS}, its "
-                "folder `policy` is a plain adapter. Raise `kl_weight`, lower `learning_rate` or "
-                "`steps`, or raise `max_kl`.",
-                field="max_kl",
-            )
+
+def _sampled(
+    places: Sequence[Asked], rows: Sequence[Row], kl: Sequence[float | None]
+) -> list[Sampled]:
+    return [
+        Sampled(
+            query=at.prompt.query,
+            turn=at.turn,
+            response=row.text,
+            tokens=row.answer_tokens,
+            finished=row.finished,
+            kl=nats,
+        )
+        for at, row, nats in zip(places, rows, kl, strict=True)
+    ]
 
 
 def _base_name(policy: Checkpoint, base: SharedBase) -> str:

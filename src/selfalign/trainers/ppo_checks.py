@@ -4,7 +4,9 @@ recipe, prompts --> a sentence with the way out | the prompts to train on
 """
 
 import logging
+import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import PolicyPrompt, PolicyTraining
@@ -77,3 +79,20 @@ def fitting_prompts(
             recipe.max_prompt_tokens,
         )
     return fitting
+
+
+def check_kl(kl: Sequence[float], most: float | None, checkpoints: Path) -> None:
+    """Make sure that the policy is not too far (nats per response) from where it started.
+
+    Raises:
+        TrainingError: it is.
+    """
+    mean = statistics.fmean(kl)
+    if most is not None and mean > most:
+        raise TrainingError(
+            f"the policy is {mean:.2f} nats per response away from where it started, and "
+            f"max_kl is {most}. It is kept as it is in {checkpoints}, its "
+            "folder `policy` is a plain adapter. Raise `kl_weight`, lower `learning_rate` or "
+            "`steps`, or raise `max_kl`.",
+            field="max_kl",
+        )

@@ -187,8 +187,10 @@ def draw(logits: Tensor, uniforms: Tensor, draws: Draws) -> Tensor:
     """Pick the token at which the cumulative probability passes each row's uniform number.
 
     Shapes: (B, V) float32, (B,) in [0, 1) -> (B,). Below top_p 1, only the smallest set of the
-    most probable tokens whose total reaches top_p is drawn from.
+    most probable tokens whose total reaches top_p is drawn from. Temperature 0 is greedy.
     """
+    if draws.temperature == 0:
+        return logits.argmax(-1)
     probabilities = torch.softmax(logits / draws.temperature, dim=-1).double()
     if draws.top_p < 1:
         values, ids = probabilities.sort(dim=-1, descending=True)

@@ -76,7 +76,11 @@ class StartPolicy:
         config = trained.peft_config["default"]
         config.base_model_name_or_path = self.base_name
         config.revision = self.located.revision
-        trained.save_pretrained(folder, selected_adapters=["default"])
+        trained.save_pretrained(
+            folder,
+            selected_adapters=["default"],
+            save_embedding_layers=False,  # else PEFT asks the Hub about them
+        )
         cast(Any, self.tokenizer).save_pretrained(folder)
 
 
