@@ -128,8 +128,8 @@ class FileScoring:
                 raise InputError(
                     f"{source}, line {row.line}: the field `response` is too long: with its "
                     f"instruction and the principles it has {longest} tokens, and the reward model "
-                    f"reads {limit}. Shorten or remove the line, or give fewer principles; the rows "
-                    f"before it are kept.",
+                    f"reads {limit}. Shorten or remove the line, or give fewer principles; the "
+                    f"rows before it are kept.",
                     field="response",
                 )
         return self.scoring.score([row.asked for row in batch], self.model.score)

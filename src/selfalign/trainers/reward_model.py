@@ -58,6 +58,7 @@ from selfalign.trainers.reward_untyped import (
 )
 from selfalign.trainers.steps import StepWatch, TrainingProgress
 from selfalign.trainers.untyped import linear_layers, table
+from selfalign.trainers.verdict_head import start_from_verdicts
 
 _CHECKPOINTS = "checkpoints"
 _CURVE_POINTS = 500
@@ -126,6 +127,9 @@ class TrlRewardTrainer:
             )
         located = locate(base)
         model, tokenizer = load_base(located, recipe.seed)
+        if recipe.verdicts and located.adapter is None:
+            source, revision = located.base, located.revision or "main"
+            start_from_verdicts(model, tokenizer, recipe.verdicts, source, revision)
         data = split_pairs(pairs, tokenizer, recipe)
         with silenced():
             trainer = self._trainer(model, tokenizer, data, recipe, folder)

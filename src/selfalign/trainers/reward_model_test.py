@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 from selfalign.core.errors import ModelError, TrainingError
 from selfalign.core.protocols import RewardPair, RewardTraining
@@ -181,6 +185,7 @@ CHANGES = {
     "max_grad_norm": 1e-3,
     "max_tokens": 55,
     "order": "given",
+    "verdicts": ("good", "poor"),
     "held_out": 0,
     "seed": 7,
 }
@@ -203,6 +208,30 @@ def test_the_same_training_gives_the_same_weights(
 ) -> None:
     again = weights(train(tiny_model, tmp_path, SHORT))
     assert all(torch.equal(again[name], tensor) for name, tensor in weights(short).items())
+
+
+def test_a_head_made_of_verdicts_scores_as_the_base_would_go_on(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    still = SHORT.model_copy(
+        update={"learning_rate": 1e-12, "weight_decay": 0.0, "verdicts": ("good", "poor")}
+    )
+    model, tokenizer = plain(tiny_model, train(tiny_model, tmp_path, still))
+    causal = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    good, poor = (
+        tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in still.verdicts
+    )
+    ids = tokenizer([PAIRS[0].chosen], return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        logits = causal(input_ids=ids).logits[0, -1]
+        score = model(input_ids=ids).logits[0, 0]
+    torch.testing.assert_close(score, logits[good] - logits[poor], atol=1e-4, rtol=1e-4)
+
+
+def test_verdicts_that_begin_alike_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="begin with the same token") as refused:
+        train(tiny_model, tmp_path, SHORT.model_copy(update={"verdicts": ("same", "same")}))
+    assert refused.value.field == "verdicts"
 
 
 def test_the_seed_draws_the_first_head_and_adapter(tiny_model: Path, tmp_path: Path) -> None:
