@@ -1,6 +1,7 @@
 """The whole of both papers on the embedded model, with small numbers and nothing replaced."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from selfalign.recipes.plan import load_plan
 from selfalign.recipes.stages import all_funnels
 from selfalign.salmon.rollout_rewards import rollout_log, summary_log
 
+PLAN = str(Path(__file__).parent / "plans" / "pocket_salmon.yaml")
 SMALL = (
     "stage1.growth.target=24",
     "stage1.growth.requests_per_round=4",
@@ -43,8 +45,8 @@ def warned():
 @pytest.fixture(scope="module")
 def path(tmp_path_factory, warned):
     path = tmp_path_factory.mktemp("runs") / "pocket"
-    kit = open_ingredients(load_plan("pocket", SMALL))
-    begin(path, Order(plan="pocket", overrides=SMALL), kit.plan)
+    kit = open_ingredients(load_plan(PLAN, SMALL))
+    begin(path, Order(plan=PLAN, overrides=SMALL), kit.plan)
     run = Run(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
