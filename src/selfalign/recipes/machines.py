@@ -47,7 +47,7 @@ class Machines(Protocol):
         """What improves a policy by rewards."""
         ...
 
-    def note(self, sentence: str) -> None:
+    def note(self, text: str) -> None:
         """Tell whoever watches the run something at once."""
         ...
 
