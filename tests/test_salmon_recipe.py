@@ -14,6 +14,7 @@ from selfalign.recipes.machines import RealMachines
 from selfalign.recipes.models import find_model, read_models
 from selfalign.recipes.plan import load_plan
 from selfalign.recipes.stages import all_funnels
+from selfalign.reports.page import write_report
 from selfalign.salmon.rollout_rewards import rollout_log, summary_log
 
 PLAN = str(Path(__file__).parent / "plans" / "pocket_salmon.yaml")
@@ -32,6 +33,7 @@ SMALL = (
     "salmon.policy.training.update_batch=8",
     "salmon.policy.training.update_epochs=1",
     "salmon.policy.controls=[{name: brief, always: [The response must be short.]}]",
+    "salmon.policy.dpo.held_out=2",
     "evaluation.n=8",
 )
 
@@ -66,6 +68,7 @@ def test_the_whole_recipe_runs_on_the_embedded_model(path) -> None:
         "reward",
         "policy",
         "policy-brief",
+        "policy-dpo",
     }
     stages = {funnel.stage for funnel in all_funnels(Run(path))}
     assert {"salmon.stage1.pairs", "salmon.stage1", "salmon.stage2", "salmon.stage3"} <= stages
@@ -88,8 +91,19 @@ def test_judge_reward_model_and_policies_are_measured(path) -> None:
     assert set(pairs) == {"judge", "reward"}
     assert {result.n for result in pairs.values()} == {8}
     assert controls is not None
-    assert [row.policy for row in controls.root] == ["engraved", "policy", "policy-brief"]
+    assert [row.policy for row in controls.root] == [
+        "engraved",
+        "policy",
+        "policy-brief",
+        "policy-dpo",
+    ]
 
 
 def test_nothing_was_looked_for_in_the_network(path, warned) -> None:
     assert not [one for one in warned if "remote" in one or "config file" in one]
+
+
+def test_the_report_shows_every_policy(path) -> None:
+    page = write_report(path).read_text("utf-8")
+    assert "policy-brief" in page
+    assert "policy-dpo" in page

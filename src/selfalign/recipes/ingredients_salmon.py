@@ -12,11 +12,17 @@ from pathlib import Path
 
 from selfalign.core.constitution import Constitution
 from selfalign.core.errors import InputError
-from selfalign.core.protocols import LanguageModel, PolicyTrainer, RewardTrainer
+from selfalign.core.protocols import (
+    DpoTrainer,
+    LanguageModel,
+    PolicyTrainer,
+    RewardTrainer,
+)
 from selfalign.core.records import Checkpoint, JudgedPair
 from selfalign.recipes.ingredients import Ingredients
 from selfalign.recipes.plan_salmon import Salmon
 from selfalign.salmon.degenerate_negatives import degenerate_negatives
+from selfalign.salmon.direct_preferences import DirectPreferences
 from selfalign.salmon.label_rules import LanguageIdentifier
 from selfalign.salmon.oversight import Oversight, Watch
 from selfalign.salmon.probes import Probes
@@ -110,6 +116,18 @@ class SalmonIngredients:
             )
             for name, principles in self.principle_plans().items()
         }
+
+    def direct_preferences(
+        self, policy: Checkpoint, aggregation: Aggregation, trainer: DpoTrainer
+    ) -> DirectPreferences | None:
+        """The baseline without a reward model; None: the plan has none."""
+        plan, ours = self.kit.plan, self.settings.policy
+        if ours.dpo is None:
+            return None
+        chat = self.kit.chat(ours.chat)
+        return DirectPreferences(
+            policy, chat, plan.assistant, plan.maker, aggregation, ours.dpo, trainer=trainer
+        )
 
     def oversight(self, run: Path, note: Callable[[str], None]) -> Oversight:
         """SALMON 3, who looks on and who may edit."""

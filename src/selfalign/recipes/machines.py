@@ -14,6 +14,7 @@ from typing import Protocol
 from selfalign.core.progress import Progress, Silent
 from selfalign.core.protocols import (
     Completion,
+    DpoTrainer,
     LanguageModel,
     PolicyTrainer,
     RewardTrainer,
@@ -23,7 +24,12 @@ from selfalign.core.protocols import (
 from selfalign.core.records import Checkpoint
 from selfalign.core.weights import identify
 from selfalign.engines.open import open_model
-from selfalign.recipes.trainings import LazyPolicyTrainer, LazyRewardTrainer, LazyTrainer
+from selfalign.recipes.trainings import (
+    LazyDpoTrainer,
+    LazyPolicyTrainer,
+    LazyRewardTrainer,
+    LazyTrainer,
+)
 
 SERVERS = ("http://", "https://", "vllm:")
 """How names of models behind a server begin; only the server knows what they are."""
@@ -45,6 +51,11 @@ class Machines(Protocol):
     @property
     def policy_trainer(self) -> PolicyTrainer:
         """What improves a policy by rewards."""
+        ...
+
+    @property
+    def dpo_trainer(self) -> DpoTrainer:
+        """What teaches a policy preferences directly."""
         ...
 
     def note(self, text: str) -> None:
@@ -71,6 +82,7 @@ class RealMachines:
         self.trainer: SupervisedTrainer = LazyTrainer(progress, self._slot.empty)
         self.reward_trainer: RewardTrainer = LazyRewardTrainer(progress, self._slot.empty)
         self.policy_trainer: PolicyTrainer = LazyPolicyTrainer(progress, self._slot.empty)
+        self.dpo_trainer: DpoTrainer = LazyDpoTrainer(progress, self._slot.empty)
         self.note = progress.note
 
     def identify(self, model: str) -> Checkpoint:

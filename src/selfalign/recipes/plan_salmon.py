@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from selfalign.core.protocols import PolicyTraining, RewardTraining
+from selfalign.core.protocols import DpoTraining, PolicyTraining, RewardTraining
 from selfalign.core.records import Settings
 from selfalign.salmon.principle_sampling import PrincipleSamplingConfig
 from selfalign.salmon.probes import ProbeConfig
@@ -85,6 +85,8 @@ class Reinforcement(Settings):
     training: PolicyTraining = PolicyTraining()
     controls: tuple[Control, ...] = ()
     """Ours: more policies from the same start, for the control matrix."""
+    dpo: DpoTraining | None = None
+    """Ours: the baseline, trained on the same preferences directly; None: there is none."""
 
 
 class Salmon(Settings):

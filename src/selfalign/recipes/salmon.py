@@ -44,4 +44,7 @@ def salmon(kit: Ingredients, run: Run, machines: Machines, done: Chapters) -> It
     oversight = ours.oversight(run.path, machines.note)
     policies = ours.policies(start, reward, machines.policy_trainer, oversight)
     trained = {name: run.train(one, instructions).made_of for name, one in policies.items()}
+    direct = ours.direct_preferences(start, aggregation, machines.dpo_trainer)
+    if direct is not None:
+        trained["policy-dpo"] = run.train(direct, judged).made_of
     yield done.then("salmon3", policies={n: folder for n, folder in trained.items() if folder})

@@ -9,6 +9,7 @@ from selfalign.core.store import Run
 from selfalign.evaluation.answering import Answering
 from selfalign.recipes.in_context import AnsweringInContext
 from selfalign.recipes.trainings import TRAINING_FILE, funnel_of_training
+from selfalign.salmon.direct_preferences import DirectPreferences
 from selfalign.salmon.stage1_synthetic_preferences import PairSampling, SyntheticPreferences
 from selfalign.salmon.stage2_aggregation import Aggregation
 from selfalign.salmon.stage2_reward_model import RewardModelling
@@ -38,6 +39,7 @@ KINDS: tuple[type[Made], ...] = (
     Aggregation,
     RewardModelling,
     ReinforcementLearning,
+    DirectPreferences,
     Answering,
     AnsweringInContext,
 )

@@ -15,10 +15,12 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from selfalign.core.funnel import Drops, Funnel
 from selfalign.core.progress import Progress
 from selfalign.core.protocols import (
+    DpoTraining,
     FineTuning,
     PolicyPrompt,
     PolicyTrainer,
     PolicyTraining,
+    PreferredText,
     RewardFunction,
     RewardPair,
     RewardTraining,
@@ -124,6 +126,32 @@ def _policy_trainer(recipe: PolicyTraining, reached: Callable[[int, int], None])
     from selfalign.trainers.trl_policy import TrlPolicyTrainer
 
     return TrlPolicyTrainer(on_step=lambda at, of: reached(at.step, of))
+
+
+class LazyDpoTrainer:
+    """The trainer without a reward model, whose libraries are imported at the first training."""
+
+    def __init__(self, progress: Progress, make_room: Callable[[], None]) -> None:
+        """Show steps on `progress`; `make_room` in memory before a training."""
+        self._progress, self._make_room = progress, make_room
+
+    def __call__(
+        self,
+        pairs: Sequence[PreferredText],
+        *,
+        policy: Checkpoint,
+        recipe: DpoTraining,
+        folder: Path,
+    ) -> None:
+        """Train and leave the weights in `folder / "weights"`; say what became of the pairs."""
+        from selfalign.trainers.dpo import TrlDpoTrainer  # TRL and torch take seconds
+
+        self._make_room()
+        name = folder.name.partition("-")[0]
+        steps = _Steps(self._progress, f"{name} training steps")
+        train = TrlDpoTrainer(on_step=lambda at: steps.reached(at.step, at.steps))
+        train(pairs, policy=policy, recipe=recipe, folder=folder)
+        self._progress.finish(funnel_of_training(folder))
 
 
 @dataclass
