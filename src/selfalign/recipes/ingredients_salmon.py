@@ -126,7 +126,7 @@ class SalmonIngredients:
             return None
         chat = self.kit.chat(ours.chat)
         return DirectPreferences(
-            policy, chat, plan.assistant, plan.maker, aggregation, ours.dpo, trainer=trainer
+            policy, chat, plan.assistant, plan.maker, aggregation.scales, ours.dpo, trainer=trainer
         )
 
     def oversight(self, run: Path, note: Callable[[str], None]) -> Oversight:

@@ -171,11 +171,11 @@ class _Steps:
 
 
 class _Account(BaseModel):
-    """What the reports of all trainers have in common; examples are prompts in RL."""
+    """What all trainers report; examples are prompts in RL and pairs in DPO."""
 
     model_config = ConfigDict(extra="ignore")
 
-    examples: int = Field(validation_alias=AliasChoices("examples", "prompts"))
+    examples: int = Field(validation_alias=AliasChoices("examples", "prompts", "pairs"))
     held_out: int = 0
     dropped: int = 0
     seconds: float

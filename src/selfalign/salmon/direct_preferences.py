@@ -10,7 +10,7 @@ written, scaled as for the reward model, and the sum decides. A pair the sum has
 out. What cannot be done afterwards is what SALMON is for: change a principle, and begin again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import DpoTrainer, DpoTraining, PreferredText
 from selfalign.core.records import Checkpoint, Clause, JudgedPair
 from selfalign.core.stage import Training
-from selfalign.salmon.stage2_aggregation import Aggregation, decide, score
+from selfalign.salmon.stage2_aggregation import decide, score
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class DirectPreferences(Training[JudgedPair]):
     chat: ChatPrompt
     assistant: str
     maker: str
-    aggregation: Aggregation
-    """Whose scales and principles decide."""
+    scales: Mapping[str, float]
+    """Per principle that counts, what its margins are divided by, as for the reward model."""
     recipe: DpoTraining
     trainer: DpoTrainer = field(kw_only=True, compare=False)
 
@@ -57,11 +57,10 @@ class DirectPreferences(Training[JudgedPair]):
 
     def preferred(self, judged: JudgedPair) -> PreferredText | None:
         """Return which answer all principles together prefer; None: they have no view."""
-        scales = self.aggregation.scales
         votes = [
-            score(margin, Clause(principle=margin.principle), scales[margin.principle])
+            score(margin, Clause(principle=margin.principle), self.scales[margin.principle])
             for margin in judged.margins
-            if margin.principle in scales
+            if margin.principle in self.scales
         ]
         decision = decide(votes, "sum") if votes else None
         if decision is None:

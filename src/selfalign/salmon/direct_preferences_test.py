@@ -49,12 +49,14 @@ def direct(trainer: Noting) -> DirectPreferences:
     aggregation = aggregate_over(PAIRS, CONSTITUTION, AggregationConfig())
     chat = LIBRARY.chat_prompt("chat/standard")
     recipe = DpoTraining()
-    return DirectPreferences(POLICY, chat, "Calf", "us", aggregation, recipe, trainer=trainer)
+    return DirectPreferences(
+        POLICY, chat, "Calf", "us", aggregation.scales, recipe, trainer=trainer
+    )
 
 
 def test_the_sum_of_scaled_votes_decides_and_no_view_is_left_out() -> None:
     stage = direct(Noting())
-    scales = stage.aggregation.scales
+    scales = stage.scales
     first, second, none = map(stage.preferred, PAIRS)
     assert none is None
     assert first is not None
