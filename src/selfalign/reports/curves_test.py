@@ -4,7 +4,7 @@ from itertools import pairwise
 from xml.etree import ElementTree as Xml
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from selfalign.reports.curves import Frame, Point, Upright, line_chart
@@ -38,6 +38,7 @@ def test_axes_are_marked_at_a_few_round_values_inside(low, width):
     assert all(55 <= float(mark.get("x")) <= 621 for mark in marks)
 
 
+@example([0.0, 5e-324])
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=30))
 def test_higher_values_are_drawn_higher_and_nothing_leaves_the_plot(values):
     svg = line_chart({"v": [Point(n, v) for n, v in enumerate(values)]}, "step", "v")

@@ -24,8 +24,9 @@ class Scale:
     """A straight map from values to pixels."""
 
     def __init__(self, low: float, high: float, first: float, last: float) -> None:
-        """Map `low` to the pixel `first` and `high` to `last`; a range of nothing becomes one."""
-        self.low, self.high = low, high if high > low else low + 1
+        """Map `low` to the pixel `first` and `high` to `last`; a range of nothing is one."""
+        size = max(abs(low), abs(high), 1e-100)  # below it, round values cannot be told apart
+        self.low, self.high = low, high if high - low > 1e-12 * size else low + max(1.0, size)
         self.first, self.last = first, last
 
     def __call__(self, value: float) -> float:
