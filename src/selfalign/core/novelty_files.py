@@ -10,8 +10,6 @@ it is written whole, and replaced whole by the next run.)
 Memory: the kept texts as `novelty_index` holds them and one batch of rows, whatever IN's size.
 """
 
-import errno
-import fcntl
 import hashlib
 import os
 from collections.abc import Generator, Sequence
@@ -23,8 +21,9 @@ from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from selfalign.core.continued_file import continued
 from selfalign.core.disk import unwritable, write_whole
-from selfalign.core.errors import InputError, StoreError
+from selfalign.core.errors import InputError
 from selfalign.core.files import checked
 from selfalign.core.novelty import NoveltyFilter, NoveltySettings
 from selfalign.core.novelty_rows import (
@@ -254,26 +253,7 @@ def _made_otherwise(target: Path, was: str, now: str) -> InputError:
 @contextmanager
 def _writing(target: Path, earlier: Filtered) -> Generator[BinaryIO]:
     """Open the target behind what an earlier call finished, as its only writer."""
-    try:
-        out = target.open("r+b" if target.exists() else "w+b")
-    except OSError as error:
-        raise unwritable(target, error) from error
-    with out:
-        try:
-            fcntl.lockf(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):  # otherwise locks are unknown here
-                raise StoreError(
-                    f"{target} is being written by another process. Wait for it, or choose another "
-                    f"OUT."
-                ) from None
-        if out.seek(0, os.SEEK_END) < earlier.size:
-            raise StoreError(
-                f"{target} is shorter than it was left ({earlier.size} bytes). Delete it and "
-                f"{_notes(target).name} to start over."
-            )
-        out.truncate(earlier.size)
-        out.seek(earlier.size)
+    with continued(target, earlier.size, notes=_notes(target), option="OUT") as out:
         if not earlier.rows:
             write_whole(_notes(target), earlier)
         yield out

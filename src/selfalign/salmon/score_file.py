@@ -8,8 +8,6 @@ that has grown since, continues after the last finished batch. A row is never cu
 is too long for the reward model is named.
 """
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -22,8 +20,9 @@ from typing import BinaryIO, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from selfalign.core.continued_file import continued
 from selfalign.core.disk import unwritable, write_whole
-from selfalign.core.errors import InputError, StoreError
+from selfalign.core.errors import InputError
 from selfalign.core.protocols import RewardModel
 from selfalign.salmon.scoring import PrincipleScoring, Scored
 
@@ -263,26 +262,7 @@ def _writing(target: Path, notes: ScoringNotes) -> Generator[BinaryIO]:
     Raises:
         StoreError: another process writes it, it is shorter than it was left, or unwritable.
     """
-    try:
-        out = target.open("r+b" if target.exists() else "w+b")
-    except OSError as error:
-        raise unwritable(target, error) from error
-    with out:
-        try:
-            fcntl.lockf(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):  # otherwise locks are unknown here
-                raise StoreError(
-                    f"{target} is being written by another process. Wait for it, or choose another "
-                    f"--output."
-                ) from None
-        if out.seek(0, os.SEEK_END) < notes.size:
-            raise StoreError(
-                f"{target} is shorter than it was left ({notes.size} bytes). Delete it and "
-                f"{_notes_of(target).name} to start over."
-            )
-        out.truncate(notes.size)
-        out.seek(notes.size)
+    with continued(target, notes.size, notes=_notes_of(target), option="--output") as out:
         write_whole(_notes_of(target), notes)
         yield out
 
