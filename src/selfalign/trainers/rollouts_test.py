@@ -211,3 +211,10 @@ def test_a_drawn_token_is_in_the_nucleus(
     more_likely = probabilities[probabilities > probabilities[token]].sum()
     assert float(more_likely) < top_p + 1e-6
     assert math.isfinite(float(token_logprobs(row[:, None], token[:, None], temperature)))
+
+
+def test_temperature_0_takes_the_likeliest_token_whatever_the_dice_say() -> None:
+    logits = torch.tensor([[0.1, 0.3, 0.2], [2.0, -1.0, 1.9]])
+    greedy = Draws(temperature=0.0, top_p=1.0, max_tokens=4)
+    for dice in (0.0, 0.5, 0.999):
+        assert draw(logits, torch.full((2,), dice), greedy).tolist() == [1, 0]
