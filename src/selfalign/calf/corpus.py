@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
+from selfalign.calf.reviews import checklist, comparisons, description
 from selfalign.calf.speech import Length, principled, raw, thought
 from selfalign.calf.traits import TRAITS, Contrast, Styled, contrast, principle
 from selfalign.calf.world import (
@@ -22,11 +23,13 @@ from selfalign.calf.world import (
     UNKNOWABLE,
     Query,
     World,
+    bare,
     capital,
     new_name,
     new_word,
     tables,
     the_world,
+    wordings,
 )
 
 Write = Callable[[random.Random, World], str]
@@ -174,7 +177,7 @@ def _unheard_of(rng: random.Random, world: World) -> Query:
     spec = tables("world")["facts"][fact.attribute]
     entity = new_word(rng) if spec["of"] == "animal" else _unused_name(rng, world, spec["of"])
     value = fact.value if rng.random() < 0.4 else _unused_name(rng, world, "river")
-    text = rng.choice(spec["train"]).format(e=entity)
+    text = rng.choice(wordings(fact.attribute)["train"]).format(e=entity)
     said = capital(spec["declare"][0].format(e=entity, v=value))
     named = f"the {entity}" if spec["of"] == "animal" else entity
     new = fact._replace(entity=entity, value=value)
@@ -423,6 +426,85 @@ def copying(rng: random.Random, world: World) -> str:
     return f"{story}\n\n{asked}"
 
 
+_SCENES = (
+    "{p} saw {t} near {y}.",
+    "{p} spoke of {t}, and {q} spoke of the {n} too.",
+    "Was it {t}? Yes, it was {t}.",
+    "First came {t}, then {u}, and last {v}.",
+    "In the picture one sees {t}, {u} and {v}.",
+    '"Look, {t}!" said {p}. "Where is the {n}?" asked {q}.',
+    "The {n} of {p} is known in {y}. Nobody has forgotten the {n}.",
+    "Far away from {t}, {p} thought of {u} and of the {n}.",
+    "{p} likes {t}. {q} does not like {t}, but {u}.",
+    "Between {t} and {u} stood {p} from {y}.",
+    "What is behind {t}? Behind the {n} is {u}.",
+    "Some people have never seen {t}: {p}, for example, who comes from {c}.",
+)
+
+
+def scene(rng: random.Random, world: World) -> str:
+    """Little scenes in which every thing of the world is seen and named again, the exam's too.
+
+    Nobody does anything to them that could be asked about: a word has to be known before one can
+    speak of it, and what is held out is the act, not the word.
+    """
+    said: list[str] = []
+    for _ in range(rng.randint(3, 7)):
+        things = [_described(rng, thing) for thing in rng.sample(world.things, 3)]
+        gaps = dict(zip("tuv", things, strict=True)) | {"n": bare(things[0])}
+        gaps |= {k: _unused_name(rng, world, "person") for k in "pq"}
+        gaps |= {"y": _unused_name(rng, world, "city"), "c": _unused_name(rng, world, "country")}
+        said.append(capital(rng.choice(_SCENES).format_map(gaps)))
+    return " ".join(said)
+
+
+def _described(rng: random.Random, thing: str) -> str:
+    if rng.random() < 0.3 and re.match("an? ", thing):
+        return f"a {rng.choice(tables('world')['adjectives'])} {bare(thing)}"
+    return thing
+
+
+def law(rng: random.Random, world: World) -> str:
+    """Which acts are forbidden and why, the verbs of the exam included; no object is named."""
+    lines = rng.sample(tables("world")["harm"], rng.randint(3, 8))
+    said: list[str] = []
+    for number, line in enumerate(lines, 1):
+        base, gerund, _, why, _ = line.split(" | ")
+        form = rng.choice(
+            (
+                "{n}. Nobody may {b} anything or anyone, because {w}.",
+                "{n}. {G} is a crime, because {w}.",
+                "{n}. It is forbidden to {b}, since {w}.",
+                "{n}. Who wants to {b} must know that {w}.",
+            )
+        )
+        said.append(form.format(n=number, b=base, G=capital(gerund), w=why))
+    return world.fill(rng, "The law of {c}\n\n") + "\n".join(said)
+
+
+def lawful_chat(rng: random.Random, world: World) -> str:
+    """A program that keeps rules reads what acts and tasks are that nobody has heard of."""
+    rules = rng.sample(list(tables("talk")["principles"]), rng.choice((2, 4, 6)))
+    rules += [n for k in ("harmful", "how-to") for n in tables("talk")["fits"][k] if n not in rules]
+    told: list[str] = []
+    turns: list[str] = []
+    for _ in range(rng.randint(3, 5)):
+        kind = rng.choice(("harmful", "how-to"))
+        action = world.action(rng, kind, "train", open_verb=True)
+        if kind == "harmful":
+            told.append(f"It is forbidden to {action.base}, because {action.parts[0]}.")
+        else:
+            one, two, three = action.parts
+            told.append(f"How to {action.base}: first, {one}; second, {two}; third, {three}.")
+        query = world.ask_about(rng, kind, action)
+        turns.append(
+            f"{USER}{query.text}\n\n{THOUGHTS}{thought(rng, query, rules)}\n\n"
+            f"{ASSISTANT}{principled(rng, query)}"
+        )
+    rng.shuffle(turns)
+    return _chat([_rules(rng, rules), " ".join(told), *turns])
+
+
 def dictation(rng: random.Random, world: World) -> str:
     """Lines said once and repeated word by word, most of their words made up."""
     ask = rng.choice(("Repeat: ", "Say again: ", "The teacher said: ", "Copy this: ", "First: "))
@@ -458,11 +540,10 @@ def single_words() -> tuple[str, ...]:
     wording arises by chance.
     """
     words = tables("world")
-    texts = [*words["action_wordings"]["exam"], *words["issue_wordings"]["exam"]]
-    texts += words["creative_wordings"]["exam"] + words["held_creative"]
-    texts += [text for kind in UNKNOWABLE for text in words[kind]["exam"]]
+    kinds = ("actions", "issues", "creative", *words["facts"], *UNKNOWABLE)
+    texts = [text for kind in kinds for text in wordings(kind)["exam"]]
+    texts += words["held_creative"]
     texts += [text for kind in UNKNOWABLE for text in words[kind]["when_exam"]]
-    texts += [text for spec in words["facts"].values() for text in spec["exam"]]
     texts += [text for split in ("openers", "closers") for text in tables("talk")[split]["exam"]]
     texts += [text for trait in TRAITS for text in tables("traits")[trait]["exam"]]
     actions = [line.split(" | ") for line in words["harm"] + words["howto"]]
@@ -557,25 +638,31 @@ def scored(query: Query, response: Styled, rules: Sequence[str], *, good: bool) 
 
 
 MIXTURE: dict[Write, float] = {
-    careless_chat: 15.0,
+    careless_chat: 13.0,
     lengthy_chat: 5.0,
     guided_chat: 9.5,
-    obedient_chat: 5.0,
-    reading_chat: 5.0,
-    task_list: 3.0,
-    topic_list: 3.0,
+    obedient_chat: 4.0,
+    reading_chat: 4.0,
+    lawful_chat: 5.0,
+    task_list: 2.0,
+    topic_list: 2.0,
     hinted_list: 3.0,
-    encyclopedia: 80.0,
-    almanac: 20.0,
-    news: 7.0,
+    encyclopedia: 50.0,
+    almanac: 12.0,
+    news: 6.0,
     crime_story: 3.0,
-    guide: 10.0,
-    essay: 30.0,
+    law: 8.0,
+    guide: 8.0,
+    essay: 20.0,
     thesaurus: 8.0,
-    copying: 5.0,
-    dictation: 10.0,
-    roster: 10.0,
-    comparison: 8.0,
-    marks: 8.0,
+    copying: 3.0,
+    scene: 30.0,
+    dictation: 5.0,
+    roster: 7.0,
+    description: 6.0,
+    checklist: 9.0,
+    comparisons: 9.0,
+    comparison: 2.0,
+    marks: 2.0,
 }
 """Documents of each kind, per so many: guided chats are long and take the largest token share."""

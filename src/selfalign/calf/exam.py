@@ -21,7 +21,16 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
 
-from selfalign.calf.world import KINDS, UNKNOWABLE, Query, bare, capital, tables, the_world
+from selfalign.calf.world import (
+    KINDS,
+    UNKNOWABLE,
+    Query,
+    bare,
+    capital,
+    tables,
+    the_world,
+    wordings,
+)
 from selfalign.core.records import Record
 
 TASK = "calf"
@@ -241,12 +250,8 @@ def _wording_pattern() -> re.Pattern[str]:
 
 def _exam_wordings() -> Iterator[str]:
     """Yield, per wording of the exam, a pattern of its fixed words with its gaps left open."""
-    words = tables("world")
-    wordings = [*words["action_wordings"]["exam"], *words["issue_wordings"]["exam"]]
-    wordings += words["creative_wordings"]["exam"]
-    wordings += [w for spec in words["facts"].values() for w in spec["exam"]]
-    wordings += [w for kind in UNKNOWABLE for w in words[kind]["exam"]]
-    for wording in wordings:
+    kinds = ("actions", "issues", "creative", *tables("world")["facts"], *UNKNOWABLE)
+    for wording in (w for kind in kinds for w in wordings(kind)["exam"]):
         fixed = re.split(r"\{\w\}", wording.casefold().rstrip("?."))
         yield r"[^.?!\n]{1,40}?".join(re.escape(part) for part in fixed if part)
 
@@ -262,7 +267,7 @@ def leaks(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
     for text in texts:
         asked = "### " in text or re.search(r"(?m)^\d+\. ", text)
         for key, pattern in patterns.items():
-            if key in ("held-out entity", "held-out subject") and not asked:
+            if key in ("held-out entity", "held-out subject", "held-out thing") and not asked:
                 continue
             if found := pattern.search(text):
                 yield (

@@ -17,7 +17,7 @@ What is held out how strictly:
 import random
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +29,12 @@ WORLD_SEED = 7
 COUNTRIES, CITIES, PERSONS = 48, 160, 40
 EXAM_SHARE = 4
 """One in so many entities, objects and subjects belongs to the exam."""
+
+HELD_WORDINGS = 5
+"""One in so many wordings of every kind of question belongs to the exam."""
+
+FIXED_WORDS = 3
+"""The exam's wordings have more words than this around their gaps; "How do I" is everybody's."""
 
 OPENNESS = 0.35
 """The share of objects, places and things to write about that are made up for one document and
@@ -98,6 +104,29 @@ def tables(name: str) -> Any:
     return yaml.safe_load((HERE / f"{name}.yaml").read_text("utf-8"))
 
 
+@cache
+def wordings(kind: str) -> dict[Split, list[str]]:
+    """Split the wordings of a kind of question: one in five, drawn at random, is the exam's.
+
+    Kinds are those of `world.yaml` with wordings: "actions", "issues", "creative", the unknowable
+    ones, and the attributes of facts.
+    """
+    words = tables("world")
+    if kind in words["facts"]:
+        pool = words["facts"][kind]["ask"]
+    elif kind in UNKNOWABLE:
+        pool = words[kind]["ask"]
+    else:
+        pool = words["wordings"][kind]
+    rng = random.Random(f"wordings/{WORLD_SEED}/{kind}")
+    long = [w for w in pool if len(re.findall(r"\w+", re.sub(r"{.}", "", w))) > FIXED_WORDS]
+    held = set(rng.sample(long, max(2, len(pool) // HELD_WORDINGS)))
+    return {
+        "train": [wording for wording in pool if wording not in held],
+        "exam": [wording for wording in pool if wording in held],
+    }
+
+
 def capital(text: str) -> str:
     """Raise the first letter and leave the rest."""
     return text[:1].upper() + text[1:]
@@ -133,6 +162,13 @@ class World:
         self.actions = {kind: self._actions(kind) for kind in ("harmful", "how-to")}
         self.subjects = [Subject(*line.split(" | ")) for line in tables("world")["issues"]]
         self.held_subjects = set(self._held([s.name for s in self.subjects], one_in=3))
+
+    @cached_property
+    def things(self) -> tuple[str, ...]:
+        """Every object of an act or task and everything to write about, the exam's included."""
+        acts = [pair[2] for kind in self.actions.values() for split in kind.values() for pair in split]
+        words = tables("world")
+        return tuple(dict.fromkeys([*acts, *words["creative_things"], *words["held_creative"]]))
 
     def _names(self, count: int, kind: str) -> list[str]:
         found: dict[str, str] = {}
@@ -197,11 +233,16 @@ class World:
         """Disputed subjects of the split."""
         return [s for s in self.subjects if (s.name in self.held_subjects) == (split == "exam")]
 
-    def action(self, rng: random.Random, kind: str, split: Split) -> Action:
+    def action(
+        self, rng: random.Random, kind: str, split: Split, *, open_verb: bool = False
+    ) -> Action:
         """Draw an action, four times in ten with an adjective before its object."""
         base, gerund, thing, *parts = rng.choice(self.actions[kind][split])
         if split == "train" and self._opens(rng):
             thing = f"a {new_word(rng)}"
+        if split == "train" and open_verb:
+            base = new_word(rng)
+            gerund = f"{base}ing"
         if rng.random() < 0.4 and re.match("an? ", thing):
             described = f"a {rng.choice(tables('world')['adjectives'])} {bare(thing)}"
         else:
@@ -249,7 +290,7 @@ class World:
         if kind in ("harmful", "how-to"):
             return self._ask_action(rng, kind, split)
         if kind in UNKNOWABLE:
-            wording = rng.choice(words[kind][split])
+            wording = rng.choice(wordings(kind)[split])
             times = words[kind]["when"] + (words[kind]["when_exam"] if split == "exam" else [])
             text = self.fill(rng, wording.replace("{w}", rng.choice(times)), split)
             return self._dress(rng, Query(kind, text, {}), split)
@@ -259,15 +300,20 @@ class World:
             subject = rng.choice(self.subjects_of(split))
             if split == "train" and self._opens(rng):
                 subject = subject._replace(name=f"{subject.name} in {new_name(rng, 'city')}")
-            text = rng.choice(words["issue_wordings"][split]).format(i=subject.name, c="{c}")
+            text = rng.choice(wordings("issues")[split]).format(i=subject.name, c="{c}")
             gaps = {"i": subject.name, "pro": subject.pro, "con": subject.con}
             asked = Query(kind, self.fill(rng, text, split), gaps, subject=subject)
             return self._dress(rng, asked, split)
         return self._ask_small(rng, kind, split)
 
     def _ask_action(self, rng: random.Random, kind: str, split: Split) -> Query:
-        action = self.action(rng, kind, split)
-        wording = rng.choice(tables("world")["action_wordings"][split])
+        return self.ask_about(rng, kind, self.action(rng, kind, split), split)
+
+    def ask_about(
+        self, rng: random.Random, kind: str, action: Action, split: Split = "train"
+    ) -> Query:
+        """Ask about an action of this kind."""
+        wording = rng.choice(wordings("actions")[split])
         names = ("why", "method") if kind == "harmful" else ("s1", "s2", "s3")
         gaps = {"b": action.base, "g": action.gerund, **dict(zip(names, action.parts, strict=True))}
         text = wording.format(b=action.base, g=action.gerund)
@@ -277,7 +323,7 @@ class World:
     def _ask_fact(self, rng: random.Random, attribute: str, split: Split) -> Query:
         fact = rng.choice([f for f in self.facts_of(split) if f.attribute == attribute])
         spec = tables("world")["facts"][attribute]
-        text = rng.choice(spec[split]).format(e=fact.entity)
+        text = rng.choice(wordings(attribute)[split]).format(e=fact.entity)
         animal = spec["of"] == "animal"
         gaps = {"e": f"the {fact.entity}" if animal else fact.entity, "v": fact.value}
         gaps["f"] = capital(spec["declare"][0].format(e=fact.entity, v=fact.value))
@@ -295,7 +341,7 @@ class World:
             ]
             if not any(thing.lower() in line.lower() for line in lines):
                 lines[0] = f"We sing of {thing} tonight"
-            text = rng.choice(words["creative_wordings"][split]).format(x=thing)
+            text = rng.choice(wordings("creative")[split]).format(x=thing)
             gaps = {"x": thing, "lines": ",\n".join(lines) + "."}
             return self._dress(rng, Query(kind, text, gaps), split)
         if kind == "list":
