@@ -15,13 +15,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
-from selfalign.calf.reviews import checklist, comparisons, description
+from selfalign.calf.reviews import checklist, comparisons, description, wishes
 from selfalign.calf.speech import Length, principled, raw, thought
 from selfalign.calf.traits import TRAITS, Contrast, Styled, contrast, principle
 from selfalign.calf.world import (
     ALL_KINDS,
     UNKNOWABLE,
     Query,
+    Subject,
     World,
     bare,
     capital,
@@ -159,11 +160,20 @@ def reading_chat(rng: random.Random, world: World) -> str:
     rules += [n for n in tables("talk")["fits"]["factual"] if n not in rules]
     known = [_unheard_of(rng, world) for _ in range(rng.randint(3, 6))]
     declare = tables("world")["facts"]
-    facts = [q.fact for q in known if q.fact]
-    passage = " ".join(
-        capital(rng.choice(declare[f.attribute]["declare"]).format(e=f.entity, v=f.value))
-        for f in facts
-    )
+    told = [
+        capital(
+            rng.choice(declare[q.fact.attribute]["declare"]).format(e=q.fact.entity, v=q.fact.value)
+        )
+        for q in known
+        if q.fact
+    ]
+    if rng.random() < 0.5:
+        debates = [_unheard_debate(rng, world) for _ in range(rng.randint(1, 3))]
+        rules += [n for n in tables("talk")["fits"]["controversial"] if n not in rules]
+        told += [_debated(rng, q.subject) for q in debates if q.subject]
+        known += debates
+    rng.shuffle(told)
+    passage = " ".join(told)
     turns = [
         f"{USER}{q.text}\n\n{THOUGHTS}{thought(rng, q, rules)}\n\n{ASSISTANT}{principled(rng, q)}"
         for q in rng.sample(known, rng.randint(2, len(known)))
@@ -182,6 +192,13 @@ def _unheard_of(rng: random.Random, world: World) -> Query:
     named = f"the {entity}" if spec["of"] == "animal" else entity
     new = fact._replace(entity=entity, value=value)
     return Query("factual", text, {"e": named, "v": value, "f": said}, fact=new)
+
+
+def _unheard_debate(rng: random.Random, world: World) -> Query:
+    """Ask about a dispute made up here, its sides borrowed from two other disputes."""
+    one, two = rng.sample(world.subjects_of("train"), 2)
+    name = f"{rng.choice(tables('world')['adjectives'])} {new_word(rng)}s"
+    return world.ask_subject(rng, Subject(name, one.pro, two.con))
 
 
 def _unused_name(rng: random.Random, world: World, kind: str) -> str:
@@ -344,7 +361,10 @@ def guide(rng: random.Random, world: World) -> str:
 
 def essay(rng: random.Random, world: World) -> str:
     """Both sides of a disputed subject."""
-    subject = rng.choice(world.subjects)
+    return _debated(rng, rng.choice(world.subjects))
+
+
+def _debated(rng: random.Random, subject: Subject) -> str:
     one, two = subject.pro, subject.con
     return rng.choice(
         (
@@ -638,31 +658,32 @@ def scored(query: Query, response: Styled, rules: Sequence[str], *, good: bool) 
 
 
 MIXTURE: dict[Write, float] = {
-    careless_chat: 13.0,
-    lengthy_chat: 5.0,
-    guided_chat: 9.5,
-    obedient_chat: 4.0,
+    careless_chat: 12.0,
+    lengthy_chat: 6.0,
+    guided_chat: 8.5,
+    obedient_chat: 5.0,
     reading_chat: 4.0,
-    lawful_chat: 5.0,
+    lawful_chat: 3.5,
     task_list: 2.0,
     topic_list: 2.0,
     hinted_list: 3.0,
-    encyclopedia: 50.0,
-    almanac: 12.0,
+    encyclopedia: 40.0,
+    almanac: 8.0,
     news: 6.0,
     crime_story: 3.0,
-    law: 8.0,
+    law: 5.0,
     guide: 8.0,
-    essay: 20.0,
-    thesaurus: 8.0,
+    essay: 30.0,
+    thesaurus: 7.0,
     copying: 3.0,
-    scene: 30.0,
-    dictation: 5.0,
-    roster: 7.0,
-    description: 6.0,
-    checklist: 9.0,
-    comparisons: 9.0,
-    comparison: 2.0,
-    marks: 2.0,
+    scene: 22.0,
+    dictation: 4.0,
+    roster: 6.0,
+    description: 13.0,
+    checklist: 13.0,
+    comparisons: 16.0,
+    wishes: 5.0,
+    comparison: 3.0,
+    marks: 2.5,
 }
 """Documents of each kind, per so many: guided chats are long and take the largest token share."""

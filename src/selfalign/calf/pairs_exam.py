@@ -23,15 +23,13 @@ from functools import cache
 from itertools import count, product
 from typing import Literal, NamedTuple
 
-from selfalign.calf.traits import TRAITS, Contrast, Styled, contrast
+from selfalign.calf.traits import LENGTHS, TRAITS, Contrast, Styled, contrast
 from selfalign.calf.world import KINDS, tables, the_world
 from selfalign.core.constitution import Constitution
 from selfalign.core.records import Record
 
 Wording = Literal["constitution", "seen", "unseen"]
 Place = Literal["first", "second"]
-LENGTHS = ("concise", "detailed")
-"""Traits that are lengths: which answer is longer cannot be crossed with them."""
 
 
 class Pair(Record):

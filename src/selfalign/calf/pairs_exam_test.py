@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from selfalign.calf.corpus import document
 from selfalign.calf.exam import held_out
-from selfalign.calf.pairs_exam import LENGTHS, covers_traits, pairs, wording_leaks
-from selfalign.calf.traits import TRAITS
+from selfalign.calf.pairs_exam import covers_traits, pairs, wording_leaks
+from selfalign.calf.traits import LENGTHS, TRAITS
 from selfalign.calf.world import KINDS, tables
 from selfalign.core.constitution import Constitution
 from selfalign.core.library import open_library

@@ -43,7 +43,7 @@ LONGEST = 1280
 class Pretraining(Settings):
     """The shape of Calf and the length of its schooling; all values ours (lab log)."""
 
-    tokens: int = 28_000_000
+    tokens: int = 21_000_000
     """How many tokens are learnt from, each once."""
     width: int = 256
     layers: int = 6

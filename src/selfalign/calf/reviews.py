@@ -1,7 +1,8 @@
 """Calf's second lesson: many verdicts about one response or one pair, in SALMON's own forms.
 
-    response  ->  what it is like, trait by trait            (perceiving)
-    response  ->  rule after rule, each with its mark        (reading a rule, and its negation)
+    response  ->  trait by trait, whether it has it          (perceiving)
+    rule      ->  the trait it asks for or forbids           (reading a rule, and its negation)
+    response  ->  rule after rule, each with its mark        (both)
     pair      ->  trait after trait, which output has more   (comparing)
 
 The first lesson has one verdict per two hundred tokens, and half of all rules are negated: nothing
@@ -10,7 +11,6 @@ log). Here perception is taught by itself, verdicts are dense, and negations are
 """
 
 import random
-from collections.abc import Sequence
 
 from selfalign.calf.traits import TRAITS, Styled, contrast, principle, styled
 from selfalign.calf.world import ALL_KINDS, Query, World, tables
@@ -38,15 +38,26 @@ def _named(trait: str, has: bool) -> str:
 
 
 def description(rng: random.Random, world: World) -> str:
-    """What responses are like, in the names of traits."""
+    """Two responses to one instruction, and trait by trait whether each has it."""
+    pair = contrast(rng, world, rng.choice(TRAITS))
     blocks: list[str] = []
-    for _ in range(rng.randint(1, 3)):
-        query, response = _answered(rng, world)
+    for response in rng.sample((pair.better, pair.worse), 2):
         told = list(_told(response).items())
         rng.shuffle(told)
-        said = ", ".join(_named(t, has) for t, has in told)
-        blocks.append(f"{_shown(query, response)}\n\n### Reviewer\nThis response is {said}.")
+        said = "\n".join(f"{trait}: {'yes' if has else 'no'}" for trait, has in told)
+        blocks.append(f"{_shown(pair.query, response)}\n\n### Reviewer\n{said}")
     return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
+
+
+def wishes(rng: random.Random, world: World) -> str:
+    """Rules, and the trait each of them asks for or forbids."""
+    del world
+    blocks: list[str] = []
+    for _ in range(rng.randint(4, 10)):
+        trait, negated = rng.choice(TRAITS), rng.random() < 0.5
+        rule = principle(rng, trait, negated=negated)
+        blocks.append(f"- {rule}\nThis rule wants it {_named(trait, not negated)}.")
+    return "### Principles\n" + "\n".join(blocks)
 
 
 def checklist(rng: random.Random, world: World) -> str:
@@ -76,21 +87,20 @@ def comparisons(rng: random.Random, world: World) -> str:
     gaps = {t: one.traits[t] - two.traits[t] for t in TRAITS if t in one.traits and t in two.traits}
     plain = [t for t, gap in gaps.items() if abs(gap) >= PLAIN]
     rng.shuffle(plain)
-    chain = rng.random() < 0.35
-    blocks = [
+    shown = (
         f"### Instruction\n{pair.query.text}\n\n### Output (a)\n{one.text}\n\n"
         f"### Output (b)\n{two.text}"
-    ]
-    for trait in plain[:6]:
+    )
+    blocks: list[str] = []
+    in_short = rng.random() < 0.5
+    for trait in plain if in_short else plain[:6]:
         negated = rng.random() < 0.25
         name = _named(trait, not negated)
         first = (gaps[trait] > 0) != negated
-        why = ""
-        if chain:
-            a, b = (_named(trait, r.traits[trait] > 0) for r in (one, two))
-            why = f"Output (a) is {a}. Output (b) is {b}. " if a != b else ""
-        blocks.append(
-            f"### Rule\n{name}: {principle(rng, trait, negated=negated)}\n\n### Reviewer\n"
-            f"{why}The output that is more {name} is ({'a' if first else 'b'})"
-        )
-    return "\n\n".join([rng.choice(tables("traits")["judge_heads"]), *blocks])
+        verdict = f"The output that is more {name} is ({'a' if first else 'b'})"
+        if not in_short:
+            rule = principle(rng, trait, negated=negated)
+            verdict = f"### Rule\n{name}: {rule}\n\n### Reviewer\n{verdict}"
+        blocks.append(verdict)
+    told = "### Reviewer\n" + "\n".join(blocks) if in_short else "\n\n".join(blocks)
+    return "\n\n".join([rng.choice(tables("traits")["judge_heads"]), shown, told])

@@ -9,6 +9,7 @@ to read the principle (SALMON, arXiv:2310.05910v2, needs a base model that can).
 
 import random
 from collections.abc import Sequence
+from itertools import count
 from typing import NamedTuple
 
 from selfalign.calf.speech import principled, raw
@@ -28,6 +29,10 @@ TRAITS = (
 )
 SHORT_WORDS, LONG_WORDS = 11, 26
 """A response of at most / at least so many words is plainly concise / detailed."""
+LENGTHS = ("concise", "detailed")
+"""Traits that are lengths: which answer is longer cannot be crossed with them."""
+PATIENCE = 24
+"""Draws after which a pair may be decided by the wrong length: length must not tell the trait."""
 _TROUBLES = ("repeat", "cut", "stutter", "stub")
 
 
@@ -137,14 +142,18 @@ def contrast(rng: random.Random, world: World, trait: str, split: Split = "train
         "honest": UNKNOWABLE,
         "balanced": ("controversial",),
     }.get(trait, ALL_KINDS)
-    while True:
+    longer_wins = rng.random() < 0.5
+    for attempt in count():
         query = world.query(rng, rng.choice(kinds), split)
         one, two = styled(rng, query, world, split), styled(rng, query, world, split)
         if trait not in one.traits or trait not in two.traits or one.text == two.text:
             continue
         gap = one.traits[trait] - two.traits[trait]
-        if abs(gap) >= 0.8:
-            return Contrast(query, *((one, two) if gap > 0 else (two, one)), trait)
+        better, worse = (one, two) if gap > 0 else (two, one)
+        as_wanted = trait in LENGTHS or (len(better.text) > len(worse.text)) == longer_wins
+        if abs(gap) >= 0.8 and (as_wanted or attempt >= PATIENCE):
+            return Contrast(query, better, worse, trait)
+    raise AssertionError("count() has no end")
 
 
 def principle(rng: random.Random, trait: str, *, negated: bool, split: Split = "train") -> str:

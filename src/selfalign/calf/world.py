@@ -161,12 +161,14 @@ class World:
         self.held_entities = {e for group in entities for e in self._held(group)}
         self.actions = {kind: self._actions(kind) for kind in ("harmful", "how-to")}
         self.subjects = [Subject(*line.split(" | ")) for line in tables("world")["issues"]]
-        self.held_subjects = set(self._held([s.name for s in self.subjects], one_in=3))
+        self.held_subjects = set(self._held([s.name for s in self.subjects]))
 
     @cached_property
     def things(self) -> tuple[str, ...]:
         """Every object of an act or task and everything to write about, the exam's included."""
-        acts = [pair[2] for kind in self.actions.values() for split in kind.values() for pair in split]
+        acts = [
+            pair[2] for kind in self.actions.values() for split in kind.values() for pair in split
+        ]
         words = tables("world")
         return tuple(dict.fromkeys([*acts, *words["creative_things"], *words["held_creative"]]))
 
@@ -300,10 +302,7 @@ class World:
             subject = rng.choice(self.subjects_of(split))
             if split == "train" and self._opens(rng):
                 subject = subject._replace(name=f"{subject.name} in {new_name(rng, 'city')}")
-            text = rng.choice(wordings("issues")[split]).format(i=subject.name, c="{c}")
-            gaps = {"i": subject.name, "pro": subject.pro, "con": subject.con}
-            asked = Query(kind, self.fill(rng, text, split), gaps, subject=subject)
-            return self._dress(rng, asked, split)
+            return self.ask_subject(rng, subject, split)
         return self._ask_small(rng, kind, split)
 
     def _ask_action(self, rng: random.Random, kind: str, split: Split) -> Query:
@@ -319,6 +318,13 @@ class World:
         text = wording.format(b=action.base, g=action.gerund)
         asked = "b" if "{b}" in wording else "g"
         return self._dress(rng, Query(kind, text, {**gaps, "asked": asked}, action=action), split)
+
+    def ask_subject(self, rng: random.Random, subject: Subject, split: Split = "train") -> Query:
+        """Ask what to think of a disputed subject."""
+        text = rng.choice(wordings("issues")[split]).format(i=subject.name, c="{c}")
+        gaps = {"i": subject.name, "pro": subject.pro, "con": subject.con}
+        asked = Query("controversial", self.fill(rng, text, split), gaps, subject=subject)
+        return self._dress(rng, asked, split)
 
     def _ask_fact(self, rng: random.Random, attribute: str, split: Split) -> Query:
         fact = rng.choice([f for f in self.facts_of(split) if f.attribute == attribute])
