@@ -25,6 +25,12 @@ from selfalign.salmon.degenerate_negatives import degenerate_negatives
 from selfalign.salmon.direct_preferences import DirectPreferences
 from selfalign.salmon.label_rules import LanguageIdentifier
 from selfalign.salmon.oversight import Oversight, Watch
+from selfalign.salmon.preference_pretraining import (
+    PRETRAINING,
+    PreferencePretraining,
+    Preferences,
+    read_preferences,
+)
 from selfalign.salmon.probes import Probes
 from selfalign.salmon.records import LabelledPair
 from selfalign.salmon.reward_prompt import RewardPrompt
@@ -87,6 +93,35 @@ class SalmonIngredients:
         """SALMON 2, what the reward model learns from: labels, and some against a stub."""
         share = self.settings.reward_model.stubs
         return [*labels, *degenerate_negatives(labels, share=share, seed=self.kit.plan.seed)]
+
+    @cached_property
+    def first_lesson(self) -> Preferences | None:
+        """SALMON 2, people's preferences; None: the plan names no file of them.
+
+        Raises:
+            InputError: the file or one of its rows cannot be read, or no row is a preference.
+        """
+        lesson = self.settings.reward_model.pretraining
+        if lesson is None:
+            return None
+        found = read_preferences(Path(lesson.file))
+        if not found.kept:
+            lost = ", ".join(f"{reason} {n:,}" for reason, n in found.dropped.items()) or "no rows"
+            raise InputError(
+                f"salmon.reward_model.pretraining.file: {lesson.file} holds no preference "
+                f"({lost}). Give rows with two different answers to one prompt, or set "
+                f"salmon.reward_model.pretraining=null."
+            )
+        return found
+
+    def reward_pretraining(self, base: Checkpoint, trainer: RewardTrainer) -> PreferencePretraining:
+        """SALMON 2, the training before principles; its weights are the next one's base."""
+        ours = self.settings.reward_model
+        lesson = PRETRAINING if ours.pretraining is None else ours.pretraining.training
+        same = ("rank", "alpha", "dropout", "targets", "verdicts")
+        recipe = lesson.model_copy(update={name: getattr(ours.training, name) for name in same})
+        prompt = self.kit.library.prompt("salmon/reward_model_pretraining")
+        return PreferencePretraining(base, recipe, prompt, trainer=trainer)
 
     def reward_modelling(self, base: Checkpoint, trainer: RewardTrainer) -> RewardModelling:
         """SALMON 2, the training."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from selfalign.core.protocols import DpoTraining, PolicyTraining, RewardTraining
 from selfalign.core.records import Settings
+from selfalign.salmon.preference_pretraining import PRETRAINING
 from selfalign.salmon.principle_sampling import PrincipleSamplingConfig
 from selfalign.salmon.probes import ProbeConfig
 from selfalign.salmon.prompt_types import PromptTypes
@@ -35,6 +36,15 @@ class Preferences(Settings):
     """Ours: pairs of at most so many instructions; None: of all."""
 
 
+class FirstLesson(Settings):
+    """SALMON 2, before principles: which of two answers people liked better."""
+
+    file: str
+    """JSON lines of preferences, each with a prompt, a chosen and a rejected answer."""
+    training: RewardTraining = PRETRAINING
+    """The adapter's shape and the head's start are taken from the training that follows."""
+
+
 class RewardModelling(Settings):
     """SALMON 2: labels from the judgements, and a reward model from the labels."""
 
@@ -43,6 +53,8 @@ class RewardModelling(Settings):
     """The authors' code: an answer in another language than its instruction loses."""
     stubs: float = Field(default=0.1, ge=0, le=1)
     """Ours: for this share of the labels, the better answer is also shown against a stub."""
+    pretraining: FirstLesson | None = None
+    """The paper has it; None: human preferences are not used at all."""
     training: RewardTraining = RewardTraining()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from selfalign.core.records import Clause, Instruction, ResponsePair
 from selfalign.recipes.ingredients_salmon import SalmonIngredients
 from selfalign.recipes.no_model import NoModel, Preview
+from selfalign.salmon.preference_pretraining import pretraining_pairs
 from selfalign.salmon.reward_prompt import clause_texts
 from selfalign.salmon.stage2_aggregation import check_negations, counted
 
@@ -39,6 +40,7 @@ def preview_salmon(ours: SalmonIngredients) -> Iterator[Preview]:
     name = counted(ours.preferences)[0]
     shown = clause_texts([Clause(principle=name)], ours.preferences)
     training = settings.reward_model.training
+    yield from _first_lesson(ours)
     yield Preview(
         "salmon2",
         f"{settings.reward_model.aggregation.passes} labels per pair at most; "
@@ -56,4 +58,18 @@ def preview_salmon(ours: SalmonIngredients) -> Iterator[Preview]:
         f"{amount} of {recipe.rollout_batch:,} responses for each of {len(plans)} policies, "
         f"by {recipe.algorithm}",
         (ours.reward_prompt.render(asked.text, pair.first, drawn, always),),
+    )
+
+
+def _first_lesson(ours: SalmonIngredients) -> Iterator[Preview]:
+    lesson = ours.first_lesson
+    if lesson is None:
+        return
+    prompt = ours.kit.library.prompt("salmon/reward_model_pretraining")
+    first = pretraining_pairs(lesson.kept[:1], prompt)[0]
+    lost = ", ".join(f"{reason} {n:,}" for reason, n in lesson.dropped.items())
+    yield Preview(
+        "salmon2, people's preferences",
+        f"{len(lesson.kept):,} preferences" + (f"; left out: {lost}" if lost else ""),
+        (first.chosen,),
     )

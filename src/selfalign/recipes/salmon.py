@@ -36,7 +36,11 @@ def salmon(kit: Ingredients, run: Run, machines: Machines, done: Chapters) -> It
 
     aggregation = ours.aggregation(judged)
     labels = run.fill(aggregation, judged)
-    modelling = ours.reward_modelling(done.base, machines.reward_trainer)
+    base = done.base
+    if ours.first_lesson is not None:
+        lesson = ours.reward_pretraining(base, machines.reward_trainer)
+        base = run.train(lesson, ours.first_lesson.kept)
+    modelling = ours.reward_modelling(base, machines.reward_trainer)
     reward = run.train(modelling, ours.with_stubs(labels))
     yield (done := done.then("salmon2", labels=aggregation.key, reward=reward.made_of))
 
