@@ -458,3 +458,18 @@ def test_nothing_is_appended_behind_the_text(tiny_model: Path) -> None:
     assert tokenizer("bread").input_ids[-1] == tokenizer.eos_token_id
     found = reward_tokens(tokenizer, ["The king", "bread"])
     assert found == [[tokenizer.eos_token_id, *row] for row in bare]
+
+
+def test_pairs_about_one_request_are_held_out_together(tiny_model: Path) -> None:
+    about = [p.model_copy(update={"about": f"{n // 4:016x}"}) for n, p in enumerate(PAIRS)]
+    split = split_pairs(about, AutoTokenizer.from_pretrained(tiny_model), RECIPE)
+    trained, back = ({p.about for p in part} for part in (split.trained, split.held_out))
+    assert not trained & back
+    assert RECIPE.held_out <= len(split.held_out) < RECIPE.held_out + 4
+    assert len(split.trained) + len(split.held_out) == len(PAIRS)
+
+
+def test_one_request_alone_cannot_be_split(tiny_model: Path) -> None:
+    about = [p.model_copy(update={"about": "0" * 16}) for p in PAIRS]
+    with pytest.raises(TrainingError, match="about the same request"):
+        split_pairs(about, AutoTokenizer.from_pretrained(tiny_model), RECIPE)

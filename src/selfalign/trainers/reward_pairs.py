@@ -1,7 +1,7 @@
 """From pairs of texts to tokens, batches and scores, with an account of what did not fit.
 
     RewardPair --tokens, whole or not at all--> TokenPair | too long
-    all --rng of the seed--> trained, held out
+    all --rng of the seed, by request--> trained, held out
     TokenPair --right-padded, by length--> scores --> accuracy, loss
 
 A text that is too long is never cut: a cut at either end would take away the principles or the
@@ -31,6 +31,8 @@ class TokenPair:
 
     chosen: list[int]
     rejected: list[int]
+    about: str | None = None
+    """The request both answer, if it is known."""
 
     @property
     def longer(self) -> int:
@@ -73,31 +75,50 @@ class Judged:
 def split_pairs(
     pairs: Sequence[RewardPair], tokenizer: PreTrainedTokenizerBase, recipe: RewardTraining
 ) -> PairSplit:
-    """Tokenise, and keep `recipe.held_out` pairs back, drawn by the recipe's seed; keep the order.
+    """Tokenise, and keep at least `recipe.held_out` pairs back, drawn by the recipe's seed.
+
+    With a pair, all others about its request are held out; the order is kept.
 
     Raises:
         TrainingError: nothing is left to train on.
     """
     chosen = reward_tokens(tokenizer, [pair.chosen for pair in pairs])
     rejected = reward_tokens(tokenizer, [pair.rejected for pair in pairs])
-    found = [TokenPair(*both) for both in zip(chosen, rejected, strict=True)]
+    found = [
+        TokenPair(*both, about=pair.about)
+        for *both, pair in zip(chosen, rejected, pairs, strict=True)
+    ]
     fitting = [pair for pair in found if pair.longer <= recipe.max_tokens]
     dropped = len(found) - len(fitting)
-    if len(fitting) <= recipe.held_out:
+    back = _held_out(fitting, recipe)
+    if len(back) == len(fitting):
         raise TrainingError(
             f"{len(found)} pairs, {dropped} of them with a text of more than {recipe.max_tokens} "
-            f"tokens, leave {len(fitting)}, of which {recipe.held_out} are to be held out: nothing "
-            f"is left to train on. Lower `held_out`, raise `max_tokens`, or make more pairs.",
+            f"tokens, leave {len(fitting)}, of which {recipe.held_out} are to be held out, and "
+            f"with a pair all others about the same request: nothing is left to train on. Lower "
+            f"`held_out`, raise `max_tokens`, or make more pairs.",
             field="held_out",
         )
-    order = list(range(len(fitting)))
-    random.Random(f"{recipe.seed}/held_out").shuffle(order)
-    back = set(order[: recipe.held_out])
     return PairSplit(
         trained=[pair for number, pair in enumerate(fitting) if number not in back],
         held_out=[fitting[number] for number in sorted(back)],
         dropped=dropped,
     )
+
+
+def _held_out(pairs: Sequence[TokenPair], recipe: RewardTraining) -> set[int]:
+    """Draw whole requests until there are enough pairs: no answer is both trained and measured."""
+    groups: dict[str, list[int]] = {}
+    for number, pair in enumerate(pairs):
+        groups.setdefault(pair.about or f"pair {number}", []).append(number)
+    order = list(groups)
+    random.Random(f"{recipe.seed}/held_out").shuffle(order)
+    back: set[int] = set()
+    for name in order:
+        if len(back) >= recipe.held_out:
+            break
+        back.update(groups[name])
+    return back
 
 
 def judge(
