@@ -6,11 +6,14 @@ VENV := .venv
 IN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test test-server help
+BENCHMARKS := novelty generation scoring training rl store scale
+
+.PHONY: quickstart test test-server benchmarks help
 
 help:
 	@echo "make quickstart   install, align the embedded base model, print what changed"
 	@echo "make test         install, run every check"
+	@echo "make benchmarks   install, print every ratio against its reference (an hour, best idle)"
 
 quickstart: $(READY)
 	$(VENV)/bin/selfalign run pocket --out runs/pocket
@@ -34,3 +37,10 @@ $(READY): pyproject.toml constraints.txt
 # SELFALIGN_VLLM_ARGS="--enforce-eager --gpu-memory-utilization 0.2".
 test-server: $(READY)
 	$(IN) -m pytest -m server src/selfalign/engines
+
+# Against vLLM there is benchmarks/against_vllm.py, which needs a vLLM as above.
+benchmarks: $(READY)
+	mkdir -p runs/benchmarks
+	for name in $(BENCHMARKS); do \
+		$(IN) benchmarks/$$name.py --json runs/benchmarks/$$name.json || exit 1; \
+	done
