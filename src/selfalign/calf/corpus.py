@@ -15,7 +15,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
-from selfalign.calf.reviews import checklist, comparisons, description, wishes
+from selfalign.calf.reviews import (
+    checklist,
+    comparisons,
+    description,
+    hinted_checklist,
+    weighed_pair,
+    wishes,
+)
 from selfalign.calf.speech import Length, principled, raw, thought
 from selfalign.calf.traits import TRAITS, Contrast, Styled, contrast, principle
 from selfalign.calf.world import (
@@ -52,7 +59,8 @@ def documents(seed: int, count: int | None = None) -> Iterator[str]:
 def document(seed: int, index: int) -> str:
     """Write one document."""
     rng = random.Random(f"corpus/{seed}/{index}")
-    write = rng.choices(list(MIXTURE), list(MIXTURE.values()))[0]
+    mixture = MIXTURE if index < LESSONS else LATER
+    write = rng.choices(list(mixture), list(mixture.values()))[0]
     return write(rng, the_world())
 
 
@@ -687,3 +695,21 @@ MIXTURE: dict[Write, float] = {
     marks: 2.5,
 }
 """Documents of each kind, per so many: guided chats are long and take the largest token share."""
+
+LESSONS = 51_122
+"""So many documents come by `MIXTURE`, all others by `LATER`."""
+
+LATER: dict[Write, float] = {
+    **MIXTURE,
+    scene: 17.0,
+    lawful_chat: 3.0,
+    description: 9.0,
+    wishes: 4.0,
+    checklist: 6.0,
+    hinted_checklist: 12.0,
+    comparisons: 12.0,
+    weighed_pair: 14.0,
+}
+"""The same where a reader knows most words: verdicts of which one step has to be taken silently.
+
+Before traits are perceived and rules are read they would teach nothing (lab log)."""

@@ -104,3 +104,53 @@ def comparisons(rng: random.Random, world: World) -> str:
         blocks.append(verdict)
     told = "### Reviewer\n" + "\n".join(blocks) if in_short else "\n\n".join(blocks)
     return "\n\n".join([rng.choice(tables("traits")["judge_heads"]), shown, told])
+
+
+def hinted_checklist(rng: random.Random, world: World) -> str:
+    """A checklist in which either what the rule wants is said, or what the response is, or neither.
+
+    Each line leaves one step to be taken silently, which is how two silent steps are learnt.
+    """
+    query, response = _answered(rng, world)
+    told = list(_told(response).items())
+    rng.shuffle(told)
+    blocks = [_shown(query, response)]
+    for trait, has in told[: rng.randint(4, 8)]:
+        negated = rng.random() < NEGATED
+        hint = rng.choice(
+            (
+                f"The rule wants it {_named(trait, not negated)}. ",
+                f"It is {_named(trait, has)}. ",
+                "",
+            )
+        )
+        mark = "good" if has != negated else "poor"
+        blocks.append(
+            f"### Principles\n- {principle(rng, trait, negated=negated)}\n\n"
+            f"### Reviewer\n{hint}The quality of this response is {mark}"
+        )
+    return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
+
+
+def weighed_pair(rng: random.Random, world: World) -> str:
+    """One pair, and for trait after trait which output has more; half of it reasoned aloud."""
+    pair = contrast(rng, world, rng.choice(TRAITS))
+    one, two = (pair.better, pair.worse) if rng.random() < 0.5 else (pair.worse, pair.better)
+    both = [t for t in TRAITS if t in one.traits and t in two.traits]
+    plain = [t for t in both if abs(one.traits[t] - two.traits[t]) >= PLAIN]
+    rng.shuffle(plain)
+    said: list[str] = []
+    for trait in plain:
+        negated = rng.random() < 0.25
+        name = _named(trait, not negated)
+        first = (one.traits[trait] > two.traits[trait]) != negated
+        a, b = (_named(trait, r.traits[trait] > 0) for r in (one, two))
+        aloud = a != b and rng.random() < 0.5
+        why = f"Output (a) is {a}. Output (b) is {b}. " if aloud else ""
+        said.append(f"{why}The output that is more {name} is ({'a' if first else 'b'})")
+    shown = (
+        f"### Instruction\n{pair.query.text}\n\n### Output (a)\n{one.text}\n\n"
+        f"### Output (b)\n{two.text}\n\n### Reviewer\n"
+    )
+    head = rng.choice(tables("traits")["judge_heads"])
+    return f"{head}\n\n{shown}" + "\n".join(said)
