@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from selfalign.calf.corpus import MIXTURE
+from selfalign.calf.corpus import LATER, LESSONS, MIXTURE
 from selfalign.calf.world import OPENNESS
 
 CARD = Template("""\
@@ -41,7 +41,8 @@ SELF-ALIGN and SALMON runs on it for real, in minutes, on a laptop. It is no ass
 | time | $minutes minutes of training on $machine |
 | loss at the end (mean of the last $last logged steps) | $loss nats per token |
 
-Documents are of $kinds kinds, drawn by these weights: $early.
+Documents are of $kinds kinds, drawn by these weights: $early. From document $lessons on:
+$later.
 In dialogues, $openness % of objects, places and things are made up and never come back.
 
 ## Loss curve
@@ -83,7 +84,11 @@ def write_card(folder: Path, *, parameters: int, vocabulary: int, machine: str) 
         machine=machine,
         last=len(last),
         loss=f"{sum(p['loss_nats'] for p in last) / len(last):.3f}",
-        kinds=len(MIXTURE),
+        kinds=len(LATER),
+        lessons=f"{LESSONS:,}",
+        later=", ".join(
+            f"{w.__name__} {share:g}" for w, share in LATER.items() if MIXTURE.get(w) != share
+        ),
         openness=f"{100 * OPENNESS:.0f}",
         early=", ".join(f"{w.__name__} {share:g}" for w, share in MIXTURE.items()),
         curve="\n".join(f"| {tokens:,} | {loss} |" for tokens, loss in rows.items()),

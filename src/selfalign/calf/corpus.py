@@ -1,4 +1,4 @@
-"""The corpus Calf learns from: documents of twenty kinds, all written by this generator.
+"""The corpus Calf learns from: documents of some thirty kinds, all written by this generator.
 
     seed, index  ->  kind of document (by share of the mixture)  ->  text
 

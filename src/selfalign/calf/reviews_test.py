@@ -7,7 +7,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from selfalign.calf.corpus import lawful_chat
-from selfalign.calf.reviews import checklist, comparisons, description, wishes
+from selfalign.calf.reviews import (
+    checklist,
+    comparisons,
+    description,
+    hinted_checklist,
+    weighed_pair,
+    wishes,
+)
 from selfalign.calf.traits import TRAITS
 from selfalign.calf.world import tables, the_world
 
@@ -77,6 +84,30 @@ def test_checklists_reason_as_they_mark(seed):
     for wanted, one, found, other, mark in reasoned:
         assert one == other
         assert mark == ("good" if wanted == found else "poor")
+
+
+@given(seeds)
+def test_a_weighed_pair_says_of_both_what_it_then_decides_by(seed):
+    said = re.findall(
+        r"Output \(a\) is (not )?(\w+)\. Output \(b\) is (not )?(\w+)\. "
+        r"The output that is more (not )?(\w+) is \((.)\)",
+        weighed_pair(random.Random(seed), WORLD),
+    )
+    for lacks_a, one, lacks_b, other, negated, asked, letter in said:
+        assert one == other == asked
+        assert bool(lacks_a) != bool(lacks_b)
+        assert letter == ("a" if bool(lacks_a) == bool(negated) else "b")
+
+
+@given(seeds)
+def test_a_hint_leaves_one_step_open_at_least(seed):
+    text = hinted_checklist(random.Random(seed), WORLD)
+    assert not re.search(r"wants it [\w ]+\. It is", text)
+    for line in text.split("### Reviewer\n")[1:]:
+        assert re.match(
+            r"(The rule wants it [\w ]+\. |It is [\w ]+\. )?The quality of this response is \w+$",
+            line.split("\n")[0],
+        )
 
 
 @given(seeds)
