@@ -4,11 +4,12 @@ pretraining.json, loss_curve.jsonl, weights  ->  README.md beside the weights
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from selfalign.calf.corpus import LATER, LESSONS, MIXTURE
+from selfalign.calf.corpus import LESSONS, Write
 from selfalign.calf.world import OPENNESS
 
 CARD = Template("""\
@@ -41,8 +42,8 @@ SELF-ALIGN and SALMON runs on it for real, in minutes, on a laptop. It is no ass
 | time | $minutes minutes of training on $machine |
 | loss at the end (mean of the last $last logged steps) | $loss nats per token |
 
-Documents are of $kinds kinds, drawn by these weights: $early. From document $lessons on:
-$later.
+Documents are of $kinds kinds, drawn by these weights:
+$lessons
 In dialogues, $openness % of objects, places and things are made up and never come back.
 
 ## Loss curve
@@ -84,15 +85,20 @@ def write_card(folder: Path, *, parameters: int, vocabulary: int, machine: str) 
         machine=machine,
         last=len(last),
         loss=f"{sum(p['loss_nats'] for p in last) / len(last):.3f}",
-        kinds=len(LATER),
-        lessons=f"{LESSONS:,}",
-        later=", ".join(
-            f"{w.__name__} {share:g}" for w, share in LATER.items() if MIXTURE.get(w) != share
-        ),
+        kinds=len({write for _, mixture in LESSONS for write in mixture}),
+        lessons="\n".join(_lessons()),
         openness=f"{100 * OPENNESS:.0f}",
-        early=", ".join(f"{w.__name__} {share:g}" for w, share in MIXTURE.items()),
         curve="\n".join(f"| {tokens:,} | {loss} |" for tokens, loss in rows.items()),
     )
     card = folder / "README.md"
     card.write_text(text, "utf-8")
     return card
+
+
+def _lessons() -> Iterator[str]:
+    """Yield a line per mixture: from which document on, and what differs from the one before."""
+    before: dict[Write, float] = {}
+    for first, mixture in LESSONS:
+        new = (f"{w.__name__} {share:g}" for w, share in mixture.items() if before.get(w) != share)
+        yield f"- from document {first:,} on: {', '.join(new)}"
+        before = mixture

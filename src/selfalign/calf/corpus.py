@@ -20,6 +20,7 @@ from selfalign.calf.reviews import (
     comparisons,
     description,
     hinted_checklist,
+    tabled_pair,
     weighed_pair,
     wishes,
 )
@@ -59,7 +60,7 @@ def documents(seed: int, count: int | None = None) -> Iterator[str]:
 def document(seed: int, index: int) -> str:
     """Write one document."""
     rng = random.Random(f"corpus/{seed}/{index}")
-    mixture = MIXTURE if index < LESSONS else LATER
+    mixture = next(shares for first, shares in reversed(LESSONS) if index >= first)
     write = rng.choices(list(mixture), list(mixture.values()))[0]
     return write(rng, the_world())
 
@@ -696,9 +697,6 @@ MIXTURE: dict[Write, float] = {
 }
 """Documents of each kind, per so many: guided chats are long and take the largest token share."""
 
-LESSONS = 51_122
-"""So many documents come by `MIXTURE`, all others by `LATER`."""
-
 LATER: dict[Write, float] = {
     **MIXTURE,
     scene: 17.0,
@@ -713,3 +711,13 @@ LATER: dict[Write, float] = {
 """The same where a reader knows most words: verdicts of which one step has to be taken silently.
 
 Before traits are perceived and rules are read they would teach nothing (lab log)."""
+
+LAST: dict[Write, float] = {**LATER, weighed_pair: 2.0, tabled_pair: 15.0}
+"""What each of two outputs is like, said of both for every trait."""
+
+LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
+    (0, MIXTURE),
+    (51_122, LATER),
+    (76_085, LAST),
+)
+"""From which document on documents come by which mixture."""

@@ -6,7 +6,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfalign.calf.corpus import LATER, LESSONS, MIXTURE, document, documents, guided_chat
+from selfalign.calf.corpus import LAST, LESSONS, document, documents, guided_chat
 from selfalign.calf.traits import SHORT_WORDS, TRAITS, contrast, principle
 from selfalign.calf.world import tables, the_world
 
@@ -22,20 +22,22 @@ def test_documents_come_in_the_order_of_their_numbers():
     assert list(documents(5, 4)) == [document(5, n) for n in range(4)]
 
 
-@given(st.sampled_from(list(LATER)), st.integers(0, 10**6))
+@given(st.sampled_from(list(LAST)), st.integers(0, 10**6))
 def test_every_kind_of_document_has_its_gaps_filled(write, seed):
     text = write(random.Random(seed), WORLD)
     assert text.strip()
     assert not re.search(r"\{\w+\}", text)
 
 
-def test_later_documents_come_by_the_later_mixture():
-    both = (range(LESSONS - 400, LESSONS), range(LESSONS, LESSONS + 400))
-    reasoned = [
-        sum(" is polite. Output (b) is" in document(0, n) for n in numbers) for numbers in both
-    ]
-    assert reasoned[0] == 0 < reasoned[1]
-    assert set(MIXTURE) < set(LATER)
+def test_every_lesson_begins_with_its_document():
+    marks = {1: " is polite. Output (b) is", 2: ": (a) yes, (b) "}
+    for lesson, mark in marks.items():
+        first = LESSONS[lesson][0]
+        before, after = (
+            sum(mark in document(0, n) for n in numbers)
+            for numbers in (range(first - 400, first), range(first, first + 400))
+        )
+        assert before == 0 < after
 
 
 @given(st.integers(0, 10**6))

@@ -154,3 +154,34 @@ def weighed_pair(rng: random.Random, world: World) -> str:
     )
     head = rng.choice(tables("traits")["judge_heads"])
     return f"{head}\n\n{shown}" + "\n".join(said)
+
+
+def tabled_pair(rng: random.Random, world: World) -> str:
+    """One pair, and trait by trait whether each output has it, and which has more.
+
+    To compare two outputs is first to know of each what it is like while the other stands beside
+    it; a table says that of both for every trait.
+    """
+    pair = contrast(rng, world, rng.choice(TRAITS))
+    one, two = (pair.better, pair.worse) if rng.random() < 0.5 else (pair.worse, pair.better)
+    told = (_told(one), _told(two))
+    traits = [t for t in TRAITS if t in one.traits and t in two.traits]
+    rng.shuffle(traits)
+    said: list[str] = []
+    for trait in traits:
+        gap = one.traits[trait] - two.traits[trait]
+        decided = abs(gap) >= PLAIN
+        tabled = all(trait in side for side in told) and not (decided and rng.random() < 0.3)
+        if tabled:
+            a, b = ("yes" if side[trait] else "no" for side in told)
+            said.append(f"{trait}: (a) {a}, (b) {b}")
+        if decided and (not tabled or rng.random() < 0.6):
+            negated = rng.random() < 0.25
+            letter = "a" if (gap > 0) != negated else "b"
+            said.append(f"The output that is more {_named(trait, not negated)} is ({letter})")
+    shown = (
+        f"### Instruction\n{pair.query.text}\n\n### Output (a)\n{one.text}\n\n"
+        f"### Output (b)\n{two.text}\n\n### Reviewer\n"
+    )
+    head = rng.choice(tables("traits")["judge_heads"])
+    return f"{head}\n\n{shown}" + "\n".join(said)

@@ -12,6 +12,7 @@ from selfalign.calf.reviews import (
     comparisons,
     description,
     hinted_checklist,
+    tabled_pair,
     weighed_pair,
     wishes,
 )
@@ -97,6 +98,20 @@ def test_a_weighed_pair_says_of_both_what_it_then_decides_by(seed):
         assert one == other == asked
         assert bool(lacks_a) != bool(lacks_b)
         assert letter == ("a" if bool(lacks_a) == bool(negated) else "b")
+
+
+@given(seeds)
+def test_a_table_and_the_verdicts_below_it_agree(seed):
+    text = tabled_pair(random.Random(seed), WORLD)
+    table = re.findall(r"(?m)^(\w+): \(a\) (yes|no), \(b\) (yes|no)$", text)
+    verdicts = re.findall(r"that is more (not )?(\w+) is \((.)\)", text)
+    assert table or verdicts
+    told = {trait: (a, b) for trait, a, b in table}
+    for negated, trait, letter in verdicts:
+        if trait in told:
+            a, b = told[trait]
+            assert a != b
+            assert letter == ("a" if (a == "yes") != bool(negated) else "b")
 
 
 @given(seeds)
