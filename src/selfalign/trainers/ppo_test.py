@@ -20,6 +20,7 @@ from selfalign.trainers.ppo_account import PpoStep, read_steps
 from selfalign.trainers.ppo_update import mini_batches
 from selfalign.trainers.trl_kit_test import (
     PROMPTS,
+    Probing,
     Worth,
     adapter,
     base,
@@ -90,26 +91,6 @@ def whole(
 # --- probes -------------------------------------------------------------------------------------
 
 
-class Probing(Worth):
-    """Looks at responses to prompts that are never trained on, every other step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.probe_prompts = [
-            one.model_copy(update={"query": f"held-out-{one.query}"}) for one in PROMPTS[:3]
-        ]
-        self.probed: dict[int, list[str]] = {}
-
-    def probe_due(self, step: int) -> bool:
-        return step % 2 == 0
-
-    def probe(self, step: int, sampled: Sequence[Sampled], score: Scorer) -> None:
-        assert all(one.kl is None for one in sampled)
-        assert len(score([one.response or "." for one in sampled])) == len(sampled)
-        assert len(self.batches) == step  # before the rewards of the step are asked for
-        self.probed[step] = [f"{one.query}: {one.response}" for one in sampled]
-
-
 def test_prompts_that_are_never_trained_on_are_answered_greedily_and_change_no_weight(
     checkpoints: tuple[Checkpoint, Checkpoint], whole: Path, tmp_path: Path
 ) -> None:
@@ -119,7 +100,7 @@ def test_prompts_that_are_never_trained_on_are_answered_greedily_and_change_no_w
     first, again = (probing.probed for probing in twice)
     assert first == again
     assert sorted(first) == [step for step in range(len(read_steps(whole))) if step % 2 == 0]
-    assert all(line.startswith("held-out-") for lines in first.values() for line in lines)
+    assert all(one.query.startswith("held-out-") for probed in first.values() for one in probed)
     assert facts(tmp_path / "0") == facts(whole)
 
 

@@ -1,5 +1,6 @@
 """A batch of rollouts between TRL and the reward function, and what is written down about it.
 
+greedy answers to fixed prompts --end_of--> Sampled --ProbedRewardFunction--> looked at, if due
 completion ids --end_of--> Sampled --RewardFunction--> rewards --> TRL
 rewards, TRL's log of each update --> PolicyStep, a line of steps.jsonl; `max_kl` stops here
 """
@@ -14,7 +15,14 @@ from pathlib import Path
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from selfalign.core.errors import TrainingError
-from selfalign.core.protocols import PolicyTraining, RewardFunction, Sampled, Scorer
+from selfalign.core.protocols import (
+    PolicyPrompt,
+    PolicyTraining,
+    ProbedRewardFunction,
+    RewardFunction,
+    Sampled,
+    Scorer,
+)
 from selfalign.trainers.endings import Decode, end_of
 from selfalign.trainers.policy_account import STEPS_FILE, PolicyStep
 from selfalign.trainers.prompt_order import Asked
@@ -111,6 +119,8 @@ class Judge:
     watch: Watch
     ends: frozenset[int] = frozenset()
     """The policy's end tokens, which its trainer knows."""
+    answer: Callable[[Sequence[PolicyPrompt]], list[list[int]]] = field(init=False)
+    """What the policy answers now, greedily, in tokens; its trainer knows."""
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -120,21 +130,13 @@ class Judge:
     def rewards_of(
         self, completion_ids: list[list[int]], place: list[int], **_: object
     ) -> list[float]:
-        """Return a reward per response; TRL calls this once per batch of rollouts."""
-        sampled: list[Sampled] = []
-        for ids, at in zip(completion_ids, place, strict=True):
-            ended = end_of(ids, self.stop, self.ends, self.decode)
-            sampled.append(
-                Sampled(
-                    query=self.plan[at].prompt.query,
-                    turn=self.plan[at].turn,
-                    response=ended.response.strip(),  # the newline behind the header is no content
-                    tokens=ended.tokens,
-                    finished=ended.finished,
-                    kl=None,
-                )
-            )
+        """Return a reward per response; TRL calls this once per batch of rollouts.
+
+        The weights are still those that drew the batch.
+        """
         step = self.plan[place[0]].step
+        self._probe(step)
+        sampled = self._sampled([self.plan[at] for at in place], completion_ids)
         found = self.rewards(step, sampled, self.score)
         if len(found) != len(sampled) or not all(map(math.isfinite, found)):
             raise TrainingError(
@@ -144,3 +146,26 @@ class Judge:
             )
         self.watch.rewarded(sampled, found)
         return found
+
+    def _probe(self, step: int) -> None:
+        """Let the policy answer what it is never trained on, for whoever looks on."""
+        looks_on = self.rewards
+        if not isinstance(looks_on, ProbedRewardFunction) or not looks_on.probe_due(step):
+            return
+        places = [Asked(step, prompt, turn=0) for prompt in looks_on.probe_prompts]
+        drawn = self.answer([at.prompt for at in places])
+        looks_on.probe(step, self._sampled(places, drawn), self.score)
+
+    def _sampled(self, places: Sequence[Asked], drawn: Sequence[list[int]]) -> list[Sampled]:
+        ended = [end_of(ids, self.stop, self.ends, self.decode) for ids in drawn]
+        return [
+            Sampled(
+                query=at.prompt.query,
+                turn=at.turn,
+                response=one.response.strip(),  # the newline behind the header is no content
+                tokens=one.tokens,
+                finished=one.finished,
+                kl=None,
+            )
+            for at, one in zip(places, ended, strict=True)
+        ]

@@ -1,4 +1,4 @@
-"""What tests of policies through TRL share: tiny checkpoints, prompts, and a reward to earn."""
+"""What tests of policies share: tiny checkpoints, prompts, and a reward to earn."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,3 +83,24 @@ class Worth:
         self.batches.append((step, list(sampled)))
         self.scores.append(score([one.response or "." for one in sampled]))
         return [self.worth(one) for one in sampled]
+
+
+class Probing(Worth):
+    """Looks at responses to prompts that are never trained on, every other step."""
+
+    def __init__(self, worth: object = None) -> None:
+        super().__init__(worth)
+        self.probe_prompts = [
+            PolicyPrompt(query=f"held-out-{n}", text=f"### User\n{n}?\n\n### Assistant", stop=STOP)
+            for n in ("Who was the king", "Why", "What is the bread for")
+        ]
+        self.probed: dict[int, list[Sampled]] = {}
+
+    def probe_due(self, step: int) -> bool:
+        return step % 2 == 0
+
+    def probe(self, step: int, sampled: Sequence[Sampled], score: Scorer) -> None:
+        assert step not in {done for done, _ in self.batches}  # before its rewards are asked for
+        assert all((one.turn, one.kl) == (0, None) for one in sampled)
+        assert len(score([one.response or "." for one in sampled])) == len(sampled)
+        self.probed[step] = list(sampled)

@@ -4,6 +4,7 @@ Paper: arXiv:2310.05910v2, reinforcement learning; the algorithms: arXiv:2402.14
 arXiv:2402.03300 (GRPO).
 
     prompts --policy, `group` responses each--> rollouts --RewardFunction, once per batch--> rewards
+    fixed prompts --policy, greedily, before a probed batch's rewards--> ProbedRewardFunction
     rewards, KL(policy | start policy) --TRL--> updates of the adapter --> folder/weights
 
 A step is a batch of rollouts. Differences from the paper: no value model; a response is compared
@@ -14,11 +15,12 @@ The policy's adapter is continued in its own shape; TRL keeps a copy of it as th
 Resuming: TRL does not save the rollouts at hand, so checkpoints are made only between batches,
 every `save_every` of them; a killed training repeats what came after the last one, and then gives
 the weights of an uninterrupted one (a test compares them, on a CPU). The reward function is asked
-again for the repeated steps.
+again for the repeated steps, and they are probed again; probes draw no random number.
 
 The folder, when done:  weights/ (a plain PEFT adapter), training.json, steps.jsonl, tensorboard/.
 """
 
+import functools
 import importlib
 import importlib.util
 import logging
@@ -33,7 +35,12 @@ from transformers import PrinterCallback
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from selfalign.core.errors import TrainingError
-from selfalign.core.protocols import PolicyPrompt, PolicyTraining, RewardFunction
+from selfalign.core.protocols import (
+    PolicyPrompt,
+    PolicyTraining,
+    ProbedRewardFunction,
+    RewardFunction,
+)
 from selfalign.core.records import Checkpoint
 from selfalign.trainers.endings import decoder
 from selfalign.trainers.lora_sft import whole_checkpoint
@@ -51,7 +58,7 @@ from selfalign.trainers.scorer import open_scorer
 from selfalign.trainers.shared_files import find_stand
 from selfalign.trainers.start_policy import StartPolicy, hushed, start_policy
 from selfalign.trainers.trl_batches import Judge, Watch
-from selfalign.trainers.trl_rollouts import CONFIGS, TRAINERS, Rollouts
+from selfalign.trainers.trl_rollouts import CONFIGS, TRAINERS, Rollouts, greedily
 from selfalign.trainers.trl_settings import check, updates_per_batch, values
 from selfalign.trainers.untyped import encode, table
 
@@ -106,6 +113,7 @@ class TrlPolicyTrainer:
             start = start_policy(policy)
             scorer = open_scorer(reward_model, self._device, self.scored_at_once)
         fitting = _fitting(prompts, start, recipe)
+        _check_stops([*fitting, *_probe_prompts(rewards)])
         per_step = recipe.rollout_batch // recipe.group
         steps = recipe.steps or steps_needed(len(fitting), per_step, recipe.epochs)
         plan = asked(fitting, per_step=per_step, steps=steps, seed=recipe.seed)
@@ -174,6 +182,7 @@ class TrlPolicyTrainer:
         trainer.remove_callback(PrinterCallback)
         judge.ends = frozenset(one for one in trainer.eos_token_ids if one is not None)
         trainer.generation_config.eos_token_id = sorted(judge.ends) or None
+        judge.answer = functools.partial(greedily, trainer, rollouts)
         if trainer.accelerator.num_processes > 1:
             raise TrainingError(
                 f"{trainer.accelerator.num_processes} processes would each reward a part of a "
@@ -194,7 +203,7 @@ class TrlPolicyTrainer:
 def _fitting(
     prompts: Sequence[PolicyPrompt], start: StartPolicy, recipe: PolicyTraining
 ) -> list[PolicyPrompt]:
-    """Return the prompts that are short enough, if all of them end alike and fit the model."""
+    """Return the prompts that are short enough, if all of them fit the model."""
     lengths = list(map(len, encode(start.tokenizer, [p.text for p in prompts]))) if prompts else []
     fitting = [p for p, n in zip(prompts, lengths, strict=True) if n <= recipe.max_prompt_tokens]
     if not fitting:
@@ -202,11 +211,6 @@ def _fitting(
             f"of {len(prompts)} prompts none has at most max_prompt_tokens: "
             f"{recipe.max_prompt_tokens} tokens. Raise it, or give shorter prompts.",
             field="max_prompt_tokens",
-        )
-    if len({p.stop for p in fitting}) > 1:
-        raise TrainingError(
-            "the prompts end in different stop texts, and one training draws all responses alike. "
-            "Render them with one chat prompt."
         )
     longest = max(n for n in lengths if n <= recipe.max_prompt_tokens)
     limit = start.context_length
@@ -224,6 +228,19 @@ def _fitting(
             recipe.max_prompt_tokens,
         )
     return fitting
+
+
+def _probe_prompts(rewards: RewardFunction) -> Sequence[PolicyPrompt]:
+    return rewards.probe_prompts if isinstance(rewards, ProbedRewardFunction) else ()
+
+
+def _check_stops(prompts: Sequence[PolicyPrompt]) -> None:
+    """Refuse prompts whose responses would have to be drawn differently."""
+    if len({p.stop for p in prompts}) > 1:
+        raise TrainingError(
+            "the prompts end in different stop texts, and one training draws all responses alike. "
+            "Render them with one chat prompt, those for probes as well."
+        )
 
 
 def _tensorboard(folder: Path, report_to: Sequence[Curves]) -> list[TensorBoardCallback]:

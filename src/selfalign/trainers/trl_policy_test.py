@@ -1,7 +1,7 @@
 """What policies through TRL promise, on a random model of two layers."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfalign.core.errors import TrainingError
-from selfalign.core.protocols import PolicyPrompt, Sampled
+from selfalign.core.protocols import PolicyPrompt, Sampled, Scorer
 from selfalign.core.records import Checkpoint
 from selfalign.trainers.policy_account import PolicyStep, read_steps
 from selfalign.trainers.trl_kit_test import (
     PROMPTS,
     RECIPE,
+    Probing,
     Worth,
     adapter,
     base,
@@ -59,12 +60,13 @@ def train(policy: Checkpoint, reward: Checkpoint) -> Callable[..., Worth]:
         folder: Path,
         *,
         worth: object = None,
+        rewards: Worth | None = None,
         start: Checkpoint = policy,
         prompts: list[PolicyPrompt] = PROMPTS,
         machine: dict[str, object] | None = None,
         **changes: object,
     ) -> Worth:
-        rewards = Worth(worth)
+        rewards = rewards or Worth(worth)
         TrlPolicyTrainer(device="cpu", **(machine or {}))(
             prompts,
             policy=start,
@@ -216,6 +218,135 @@ def test_a_killed_training_resumes_to_the_same_weights(
     expected, resumed = adapter(tmp_path / "whole"), adapter(tmp_path / "torn")
     for name, tensor in expected.items():
         torch.testing.assert_close(resumed[name], tensor, atol=1e-6, rtol=1e-5)
+
+
+# --- probes --------------------------------------------------------------------------------------
+
+
+class Collapses(Probing):
+    """Stops the training at the probe of a step."""
+
+    def __init__(self, step: int, worth: object = None) -> None:
+        super().__init__(worth)
+        self._step = step
+
+    def probe(self, step: int, sampled: Sequence[Sampled], score: Scorer) -> None:
+        super().probe(step, sampled, score)
+        if step == self._step:
+            raise TrainingError("the probes have collapsed")
+
+
+def facts(folder: Path) -> list[dict[str, object]]:
+    """The steps, without what the clock said."""
+    return [step.model_dump(exclude={"seconds"}) for step in read_steps(folder)]
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two trainings came to the same weights, bit for bit."""
+    weights = adapter(other)
+    return all(torch.equal(weights[name], tensor) for name, tensor in adapter(one).items())
+
+
+@pytest.mark.parametrize("changes", [{}, GRPO], ids=["rloo", "grpo"])
+def test_probing_changes_no_response_and_no_weight(
+    train: Callable[..., Worth], tmp_path: Path, changes: dict
+) -> None:
+    plain = train(tmp_path / "plain", **changes)
+    probing = train(tmp_path / "probed", rewards=Probing(), **changes)
+    assert sorted(probing.probed) == [0, 2]
+    for probed in probing.probed.values():
+        assert [one.query for one in probed] == [one.query for one in probing.probe_prompts]
+    assert probing.batches == plain.batches
+    assert facts(tmp_path / "probed") == facts(tmp_path / "plain")
+    assert same(tmp_path / "probed", tmp_path / "plain")
+
+
+@pytest.mark.parametrize("changes", [{}, GRPO], ids=["rloo", "grpo"])
+def test_a_killed_training_repeats_the_probes_of_the_steps_it_repeats(
+    train: Callable[..., Worth], tmp_path: Path, changes: dict
+) -> None:
+    recipe = {"steps": 6, "update_epochs": 2, "save_every": 2, **changes}
+    whole = train(tmp_path / "whole", rewards=Probing(), **recipe)
+    calls = 0
+
+    def die(one: Sampled) -> float:
+        nonlocal calls
+        calls += 1
+        if calls > 5 * 8:  # in the sixth batch: the last checkpoint is after the fourth
+            raise Killed
+        return float(one.response.count("e"))
+
+    torn = Probing(die)
+    with pytest.raises(Killed):
+        train(tmp_path / "torn", rewards=torn, **recipe)
+    rest = train(tmp_path / "torn", rewards=Probing(), **recipe)
+    assert (sorted(torn.probed), sorted(rest.probed)) == ([0, 2, 4], [4])
+    assert torn.probed == whole.probed
+    assert rest.probed[4] == whole.probed[4]
+    assert rest.batches == whole.batches[4:]
+    assert same(tmp_path / "torn", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("changes", [{}, GRPO], ids=["rloo", "grpo"])
+def test_probes_are_what_the_policy_of_the_step_finds_likeliest(
+    train: Callable[..., Worth], tmp_path: Path, tiny_model: Path, policy: Checkpoint, changes: dict
+) -> None:
+    """Compared with tokens chosen one by one; one checkpoint per step has the step's weights."""
+    stop = ("e",)
+    rewards = Collapses(2, vowels)
+    rewards.probe_prompts = [p.model_copy(update={"stop": stop}) for p in rewards.probe_prompts]
+    prompts = [p.model_copy(update={"stop": stop}) for p in PROMPTS]
+    with pytest.raises(TrainingError, match="probes have collapsed"):
+        train(tmp_path, rewards=rewards, prompts=prompts, learning_rate=5e-2, **changes)
+    [kept] = (tmp_path / "checkpoints").glob("checkpoint-*")
+    for step, weights in ((0, policy.adapter), (2, kept)):
+        found = [(one.response, one.finished) for one in rewards.probed[step]]
+        texts = [one.text for one in rewards.probe_prompts]
+        assert found == [likeliest(tiny_model, weights, text, stop) for text in texts]
+    everything = [one for probed in rewards.probed.values() for one in probed]
+    assert {one.finished for one in everything} == {True, False}
+    assert all(one.tokens == RECIPE.max_tokens for one in everything if not one.finished)
+    assert rewards.probed[0] != rewards.probed[2]
+
+
+def likeliest(model: Path, weights: object, prompt: str, stop: tuple[str]) -> tuple[str, bool]:
+    """What a policy answers if every token is the likeliest one, and whether it comes to an end."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    policy = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), weights).eval()
+    ids, text = tokenizer(prompt)["input_ids"], ""
+    start = len(ids)
+    while stop[0] not in text and len(ids) < start + RECIPE.max_tokens:
+        with torch.no_grad():
+            ids.append(int(policy(torch.tensor([ids])).logits[0, -1].argmax()))
+        text = tokenizer.decode(ids[start:])
+    return text.split(stop[0])[0].strip(), stop[0] in text
+
+
+def test_a_stop_by_a_probe_keeps_what_there_is_and_can_be_gone_on_from(
+    train: Callable[..., Worth], tmp_path: Path
+) -> None:
+    whole = train(tmp_path / "whole", rewards=Probing())
+    stopped = Collapses(2)
+    with pytest.raises(TrainingError, match="probes have collapsed"):
+        train(tmp_path / "run", rewards=stopped)
+    assert stopped.batches == whole.batches[:2]
+    assert facts(tmp_path / "run") == facts(tmp_path / "whole")[:2]
+    assert not (tmp_path / "run/weights").exists()
+    rest = train(tmp_path / "run", rewards=Probing())
+    assert rest.batches == whole.batches[2:]
+    assert rest.probed == {2: whole.probed[2]}
+    assert facts(tmp_path / "run") == facts(tmp_path / "whole")
+    assert same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_probes_that_end_otherwise_than_the_prompts_are_refused(
+    train: Callable[..., Worth], tmp_path: Path
+) -> None:
+    rewards = Probing()
+    rewards.probe_prompts[1] = rewards.probe_prompts[1].model_copy(update={"stop": ("###",)})
+    with pytest.raises(TrainingError, match="different stop texts"):
+        train(tmp_path / "run", rewards=rewards)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_learning_rate_moves_once_per_batch(

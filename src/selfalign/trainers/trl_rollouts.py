@@ -1,12 +1,14 @@
 """TRL's RLOO and GRPO trainers, with three things of ours: where responses end, prompts, schedule.
 
     prompts of a step --sample until a stop text--> tokens --TRL: rewards, advantages, updates-->
+    prompts of a probe --the likeliest tokens until a stop text--> tokens
 
 TRL ends responses at end tokens only, and a base model's end of turn is a text; so tokens are
 drawn here and cut by endings.py, stop included. The learning rate moves once per batch of
 rollouts. The order of the prompts comes with the data (prompt_order.py), not from TRL's sampler.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -15,11 +17,11 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerBase, StoppingCriteriaList
 
-from selfalign.core.protocols import PolicyTraining
+from selfalign.core.protocols import PolicyPrompt, PolicyTraining
 from selfalign.trainers.endings import StopTexts, decoder, end_of
 from selfalign.trainers.rl_losses import learning_rate_share
 from selfalign.trainers.trl_settings import updates_per_batch
-from selfalign.trainers.untyped import ints
+from selfalign.trainers.untyped import encode, ints
 
 if TYPE_CHECKING:  # TRL exports lazily, which hides its names from the type checker
     from trl.trainer.grpo_config import GRPOConfig
@@ -128,6 +130,17 @@ class GrpoTrainer(GRPOTrainer):
 TRAINERS = {"rloo": RlooTrainer, "grpo": GrpoTrainer}
 
 
+def greedily(trainer: Any, rollouts: Rollouts, prompts: Sequence[PolicyPrompt]) -> list[list[int]]:
+    """Return what the policy in training answers now, in tokens; no random number is drawn."""
+    options = copy.deepcopy(trainer.generation_config)
+    options.update(do_sample=False, temperature=None, top_p=None, top_k=None, min_p=None)
+    ids = encode(rollouts.tokenizer, [prompt.text for prompt in prompts])
+    return rollouts.draw(_policy(trainer), ids, options)
+
+
 def _draw_for(trainer: Any, rollouts: Rollouts, prompts: Sequence[list[int]]) -> list[list[int]]:
-    model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
-    return rollouts.draw(model, list(prompts), trainer.generation_config)
+    return rollouts.draw(_policy(trainer), list(prompts), trainer.generation_config)
+
+
+def _policy(trainer: Any) -> torch.nn.Module:
+    return trainer.accelerator.unwrap_model(trainer.model_wrapped)
