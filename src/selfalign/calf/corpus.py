@@ -20,6 +20,7 @@ from selfalign.calf.reviews import (
     comparisons,
     description,
     hinted_checklist,
+    several_rules,
     tabled_pair,
     weighed_pair,
     wishes,
@@ -712,12 +713,25 @@ LATER: dict[Write, float] = {
 
 Before traits are perceived and rules are read they would teach nothing (lab log)."""
 
-LAST: dict[Write, float] = {**LATER, weighed_pair: 2.0, tabled_pair: 15.0}
+TABLED: dict[Write, float] = {**LATER, weighed_pair: 2.0, tabled_pair: 15.0}
 """What each of two outputs is like, said of both for every trait."""
+
+LAST: dict[Write, float] = {
+    **TABLED,
+    tabled_pair: 17.0,
+    several_rules: 12.0,
+    description: 6.0,
+    wishes: 3.0,
+    checklist: 3.0,
+    hinted_checklist: 7.0,
+    comparisons: 10.0,
+}
+"""Several rules at a time, of which one may be broken."""
 
 LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (0, MIXTURE),
     (51_122, LATER),
-    (76_085, LAST),
+    (76_085, TABLED),
+    (92_681, LAST),
 )
 """From which document on documents come by which mixture."""

@@ -30,7 +30,7 @@ def test_every_kind_of_document_has_its_gaps_filled(write, seed):
 
 
 def test_every_lesson_begins_with_its_document():
-    marks = {1: " is polite. Output (b) is", 2: ": (a) yes, (b) "}
+    marks = {1: " is polite. Output (b) is", 2: ": (a) yes, (b) ", 3: "It keeps every rule. "}
     for lesson, mark in marks.items():
         first = LESSONS[lesson][0]
         before, after = (

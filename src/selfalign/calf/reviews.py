@@ -12,7 +12,7 @@ log). Here perception is taught by itself, verdicts are dense, and negations are
 
 import random
 
-from selfalign.calf.traits import TRAITS, Styled, contrast, principle, styled
+from selfalign.calf.traits import LENGTHS, TRAITS, Styled, contrast, principle, styled
 from selfalign.calf.world import ALL_KINDS, Query, World, tables
 
 PLAIN = 0.8
@@ -185,3 +185,27 @@ def tabled_pair(rng: random.Random, world: World) -> str:
     )
     head = rng.choice(tables("traits")["judge_heads"])
     return f"{head}\n\n{shown}" + "\n".join(said)
+
+
+def several_rules(rng: random.Random, world: World) -> str:
+    """One response under one to three rules at a time: good if it keeps them all."""
+    query, response = _answered(rng, world)
+    told = _told(response)
+    told.pop(rng.choice(LENGTHS), None)  # of the two, one says what the other says
+    blocks = [_shown(query, response)]
+    for _ in range(rng.randint(4, 6)):
+        traits = rng.sample(list(told), min(len(told), rng.choice((1, 2, 2, 3))))
+        broken = rng.choice(traits) if traits and rng.random() < 0.5 else None
+        rules = [principle(rng, t, negated=told[t] == (t == broken)) for t in traits]
+        why = ""
+        if rng.random() < 0.3:
+            why = "It keeps every rule. "
+            if broken:
+                wanted, found = _named(broken, not told[broken]), _named(broken, told[broken])
+                why = f"A rule wants it {wanted}. It is {found}. "
+        bullets = "\n".join(f"- {rule}" for rule in rules)
+        blocks.append(
+            f"### Principles\n{bullets}\n\n### Reviewer\n{why}"
+            f"The quality of this response is {'poor' if broken else 'good'}"
+        )
+    return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])

@@ -12,6 +12,7 @@ from selfalign.calf.reviews import (
     comparisons,
     description,
     hinted_checklist,
+    several_rules,
     tabled_pair,
     weighed_pair,
     wishes,
@@ -112,6 +113,22 @@ def test_a_table_and_the_verdicts_below_it_agree(seed):
             a, b = told[trait]
             assert a != b
             assert letter == ("a" if (a == "yes") != bool(negated) else "b")
+
+
+@given(seeds)
+def test_of_several_rules_a_poor_response_breaks_one(seed):
+    blocks = re.findall(
+        r"### Principles\n((?:- .+\n)+)\n### Reviewer\n(.*)The quality of this response is (\w+)",
+        several_rules(random.Random(seed), WORLD),
+    )
+    assert 4 <= len(blocks) <= 6
+    for rules, why, mark in blocks:
+        assert 1 <= rules.count("\n") <= 3
+        if why:
+            assert (mark == "good") == (why == "It keeps every rule. ")
+        if broken := re.match(r"A rule wants it (not )?(\w+)\. It is (not )?(\w+)\.", why):
+            assert broken[2] == broken[4]
+            assert broken[1] != broken[3]
 
 
 @given(seeds)
