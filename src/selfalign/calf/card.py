@@ -38,7 +38,7 @@ SELF-ALIGN and SALMON runs on it for real, in minutes, on a laptop. It is no ass
 | vocabulary | byte-level BPE, $vocabulary tokens, learnt from the first documents of the corpus |
 | tokens learnt from | $tokens, each once; no document is seen twice |
 | tokens per step, steps | $pack, $steps |
-| optimisers | Muon (matrices of the layers), AdamW (the rest); peak rate $rate, linear decay |
+| optimisers | Muon (layers' matrices), AdamW (the rest); rate $rate, falling, then again $again |
 | time | $minutes minutes of training on $machine |
 | loss at the end (mean of the last $last logged steps) | $loss nats per token |
 
@@ -81,6 +81,7 @@ def write_card(folder: Path, *, parameters: int, vocabulary: int, machine: str) 
         pack=f"{made['pack']:,}",
         steps=f"{int(curve[-1]['step']):,}",
         rate=made["learning_rate"],
+        again=made["again_rate"],
         minutes=f"{curve[-1]['seconds'] / 60:.0f}",
         machine=machine,
         last=len(last),

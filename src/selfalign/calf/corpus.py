@@ -728,10 +728,26 @@ LAST: dict[Write, float] = {
 }
 """Several rules at a time, of which one may be broken."""
 
+AGAIN: dict[Write, float] = {
+    **LAST,
+    careless_chat: 14.0,
+    guided_chat: 11.0,
+    reading_chat: 5.0,
+    lawful_chat: 4.0,
+    hinted_list: 4.0,
+    essay: 40.0,
+    comparisons: 14.0,
+    weighed_pair: 4.0,
+    description: 3.0,
+    wishes: 2.0,
+}
+"""Dialogues once more, where words, facts and traits are known."""
+
 LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (0, MIXTURE),
     (51_122, LATER),
     (76_085, TABLED),
     (92_681, LAST),
+    (141_000, AGAIN),
 )
 """From which document on documents come by which mixture."""

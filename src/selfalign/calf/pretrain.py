@@ -44,7 +44,9 @@ class Pretraining(Settings):
     """The shape of Calf and the length of its schooling; all values ours (lab log)."""
 
     tokens: int = 21_000_000
-    """How many tokens are learnt from, each once."""
+    """How many tokens are learnt from, each once, while the rate rises, holds and falls."""
+    again: int = 5_000_000
+    """How many more after that; the rate begins at `again_rate` and falls to nothing once more."""
     width: int = 256
     layers: int = 6
     heads: int = 4
@@ -57,8 +59,19 @@ class Pretraining(Settings):
     warmup: int = 60
     decay_from: float = 0.4
     """Share of the steps after which the rate falls linearly to nothing."""
+    again_rate: float = 1.5e-3
     save_every: int = 150
     """Steps between checkpoints."""
+
+    @property
+    def first_steps(self) -> int:
+        """Steps until the rate has fallen for the first time."""
+        return self.tokens // self.pack
+
+    @property
+    def steps(self) -> int:
+        """All steps."""
+        return self.first_steps + self.again // self.pack
 
 
 class Pack(NamedTuple):
@@ -101,17 +114,17 @@ def pretrain(
     tokenizer = _tokenizer(seed, out, settings)
     torch.manual_seed(seed)
     state = _resume(out, _fresh(settings, tokenizer))
-    steps = settings.tokens // settings.pack
+    steps = settings.steps
     _compile(state.model)
     while state.step < steps:
         start = time.perf_counter()
         pack = _next_pack(seed, state, tokenizer, settings.pack)
-        loss = _learn(state, pack, learning_rate(state.step, steps, settings))
+        loss = _learn(state, pack, learning_rate(state.step, settings))
         state.step += 1
         state.seconds += time.perf_counter() - start
         if state.step % 25 == 0 or state.step == steps:
             _log(out, state, loss, settings, steps, report)
-        if state.step % settings.save_every == 0 or state.step == steps:
+        if state.step % settings.save_every == 0 or state.step in (settings.first_steps, steps):
             _save(out, state)
     write_card(
         out,
@@ -123,10 +136,13 @@ def pretrain(
     return out
 
 
-def learning_rate(step: int, steps: int, settings: Pretraining) -> float:
-    """Warm up linearly, hold, then fall linearly to a fiftieth of the peak."""
+def learning_rate(step: int, settings: Pretraining) -> float:
+    """Warm up linearly, hold, fall linearly to a fiftieth of the peak; then fall once more."""
     rise = min(1.0, (step + 1) / settings.warmup)
-    past = max(0.0, step / steps - settings.decay_from) / (1 - settings.decay_from)
+    if step >= settings.first_steps:
+        left = (settings.steps - step) / (settings.steps - settings.first_steps)
+        return settings.again_rate * left
+    past = max(0.0, step / settings.first_steps - settings.decay_from) / (1 - settings.decay_from)
     return settings.learning_rate * rise * max(0.02, 1.0 - past)
 
 

@@ -10,7 +10,9 @@ from selfalign.calf import pretrain as room
 from selfalign.calf.pretrain import Pretraining, learning_rate, next_token_loss, pack_documents
 from selfalign.core.errors import TrainingError
 
-SMALL = Pretraining(tokens=4096, width=32, layers=1, heads=2, pack=512, save_every=2, warmup=2)
+SMALL = Pretraining(
+    tokens=4096, again=1024, width=32, layers=1, heads=2, pack=512, save_every=2, warmup=2
+)
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +96,9 @@ def test_the_loss_of_certainty_is_nothing_and_of_ignorance_the_log_of_the_vocabu
     assert next_token_loss(blank, pack).item() == pytest.approx(1.38629, abs=1e-4)
 
 
-def test_the_learning_rate_rises_holds_and_falls():
-    rates = [learning_rate(step, 100, Pretraining(warmup=10)) for step in range(100)]
+def test_the_learning_rate_rises_holds_falls_and_falls_again():
+    settings = Pretraining(tokens=100 * 8192, again=20 * 8192, warmup=10)
+    rates = [learning_rate(step, settings) for step in range(settings.steps)]
+    assert len(rates) == 120
     assert rates[0] < rates[9] == rates[39] > rates[80] > rates[99] > 0
+    assert rates[99] < rates[100] == settings.again_rate > rates[110] > rates[119] > 0
