@@ -6,7 +6,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfalign.calf.corpus import LAST, LESSONS, document, documents, guided_chat
+from selfalign.calf.corpus import LAST, LESSONS, document, documents
+from selfalign.calf.dialogues import guided_chat
 from selfalign.calf.traits import SHORT_WORDS, TRAITS, contrast, principle
 from selfalign.calf.world import tables, the_world
 

@@ -11,8 +11,9 @@ log). Here perception is taught by itself, verdicts are dense, and negations are
 """
 
 import random
+from collections.abc import Sequence
 
-from selfalign.calf.traits import LENGTHS, TRAITS, Styled, contrast, principle, styled
+from selfalign.calf.traits import LENGTHS, TRAITS, Contrast, Styled, contrast, principle, styled
 from selfalign.calf.world import ALL_KINDS, Query, World, tables
 
 PLAIN = 0.8
@@ -209,3 +210,68 @@ def several_rules(rng: random.Random, world: World) -> str:
             f"The quality of this response is {'poor' if broken else 'good'}"
         )
     return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
+
+
+# --- the forms of SALMON, one verdict at a time ------------------------------------------------
+
+
+def comparison(rng: random.Random, world: World) -> str:
+    """One pair judged under a principle and often under its opposite, sides drawn by a coin."""
+    trait = rng.choice(TRAITS)
+    pair = contrast(rng, world, trait)
+    signs = [False, True] if rng.random() < 0.5 else [rng.random() < 0.4]
+    rng.shuffle(signs)
+    blocks = [
+        judged(rng, pair, principle(rng, trait, negated=negated), negated=negated)
+        for negated in signs
+    ]
+    return "\n\n".join([rng.choice(tables("traits")["judge_heads"]), *blocks])
+
+
+def judged(rng: random.Random, pair: Contrast, rule: str, *, negated: bool) -> str:
+    """Lay out a pair in the judge's form and give the verdict."""
+    winner = pair.worse if negated else pair.better
+    first, second = (pair.better, pair.worse) if rng.random() < 0.5 else (pair.worse, pair.better)
+    letter = "a" if first is winner else "b"
+    name = f"not {pair.trait}" if negated else pair.trait
+    return (
+        f"### Instruction\n{pair.query.text}\n\n### Output (a)\n{first.text}\n\n"
+        f"### Output (b)\n{second.text}\n\n### Rule\n{name}: {rule}\n\n"
+        f"### Reviewer\nThe output that is more {name} is ({letter})"
+    )
+
+
+def marks(rng: random.Random, world: World) -> str:
+    """Responses to one instruction marked good or poor under a rule, then under others."""
+    trait = rng.choice(TRAITS)
+    pair = contrast(rng, world, trait)
+    blocks: list[str] = []
+    for response, more in rng.sample([(pair.better, True), (pair.worse, False)], 2):
+        negated = rng.random() < 0.5
+        rules = [principle(rng, trait, negated=negated)]
+        rules += _idle_rules(rng, response, trait)
+        rng.shuffle(rules)
+        blocks.append(scored(pair.query, response, rules, good=more != negated))
+        if rng.random() < 0.4:
+            opposite = [principle(rng, trait, negated=not negated)]
+            blocks.append(scored(pair.query, response, opposite, good=more == negated))
+    return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
+
+
+def _idle_rules(rng: random.Random, response: Styled, trait: str) -> list[str]:
+    """Add rules that the response keeps anyway, so that the one in question still decides."""
+    kept = [t for t, value in response.traits.items() if t != trait and abs(value) >= 0.8]
+    if {trait} & {"concise", "detailed"}:
+        kept = [t for t in kept if t not in ("concise", "detailed")]
+    chosen = rng.sample(kept, min(len(kept), rng.choice((0, 0, 0, 1, 2))))
+    return [principle(rng, t, negated=response.traits[t] < 0) for t in chosen]
+
+
+def scored(query: Query, response: Styled, rules: Sequence[str], *, good: bool) -> str:
+    """Lay out a response in the reward model's form and give the mark."""
+    bullets = "\n".join(f"- {rule}" for rule in rules)
+    return (
+        f"### Response\n{response.text}\n\n### Instruction\n{query.text}\n\n"
+        f"### Principles\n{bullets}\n\n### Reviewer\nThe quality of this response is "
+        f"{'good' if good else 'poor'}"
+    )

@@ -6,7 +6,7 @@ import re
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from selfalign.calf.corpus import lawful_chat
+from selfalign.calf.dialogues import lawful_chat
 from selfalign.calf.reviews import (
     checklist,
     comparisons,

@@ -392,3 +392,14 @@ def bare(thing: str) -> str:
 def the_world() -> World:
     """Return the one world, drawn once."""
     return World()
+
+
+def unused_name(rng: random.Random, world: World, kind: str) -> str:
+    """Make up a name of a kind that no held-out entity has."""
+    name = new_name(rng, kind)
+    return unused_name(rng, world, kind) if name in world.held_entities else name
+
+
+def queries(rng: random.Random, world: World, count: int) -> list[Query]:
+    """Draw so many questions of any kind."""
+    return [world.query(rng, rng.choice(ALL_KINDS)) for _ in range(count)]
