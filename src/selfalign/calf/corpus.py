@@ -136,14 +136,21 @@ AGAIN: dict[Write, float] = {
     **LAST,
     careless_chat: 14.0,
     guided_chat: 11.0,
-    reading_chat: 5.0,
-    lawful_chat: 4.0,
+    reading_chat: 5.5,
+    lawful_chat: 5.5,
     hinted_list: 4.0,
-    essay: 40.0,
-    comparisons: 14.0,
-    weighed_pair: 4.0,
-    description: 3.0,
+    essay: 50.0,
+    encyclopedia: 45.0,
+    scene: 30.0,
+    copying: 5.0,
+    description: 4.0,
     wishes: 2.0,
+    checklist: 2.0,
+    hinted_checklist: 5.0,
+    several_rules: 10.0,
+    comparisons: 4.0,
+    weighed_pair: 1.0,
+    tabled_pair: 9.0,
 }
 """Dialogues once more, where words, facts and traits are known."""
 
@@ -152,6 +159,6 @@ LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (51_122, LATER),
     (76_085, TABLED),
     (92_681, LAST),
-    (141_000, AGAIN),
+    (142_081, AGAIN),
 )
 """From which document on documents come by which mixture."""

@@ -45,7 +45,7 @@ class Pretraining(Settings):
 
     tokens: int = 21_000_000
     """How many tokens are learnt from, each once, while the rate rises, holds and falls."""
-    again: int = 5_000_000
+    again: int = 7_000_000
     """How many more after that; the rate begins at `again_rate` and falls to nothing once more."""
     width: int = 256
     layers: int = 6

@@ -117,3 +117,14 @@ def test_every_edit_gives_another_fingerprint():
     edits = [{"text": PROMPT.text + "!"}, {"stop": ("x",)}, {"trusted": ()}, {"name": "other"}]
     prints = {PROMPT.model_copy(update=edit).fingerprint for edit in edits}
     assert len(prints | {PROMPT.fingerprint}) == 5
+
+
+@given(st.text(), st.text())
+def test_what_stands_before_a_gap_is_what_the_whole_prompt_begins_with(
+    query: str, rest: str
+) -> None:
+    prompt = Prompt(name="x", paper="x", gaps=("query", "rest"), text="Q: ${query}\nA: ${rest}.")
+    begun = prompt.before("rest", query=query)
+    assert begun == prompt.render(query=query.replace("\0", ""), rest="").removesuffix(".")
+    with pytest.raises(PromptError):
+        prompt.before("rest", query=query, rest=rest)

@@ -28,8 +28,9 @@ from selfalign.evaluation.pairs import PairRow, PairsResult, Reader, favourite, 
 from selfalign.recipes.ingredients import Ingredients
 from selfalign.recipes.machines import SERVERS, LazyModel
 from selfalign.recipes.models import Found
+from selfalign.salmon.judging import letters, question
 from selfalign.salmon.reward_prompt import RewardPrompt
-from selfalign.salmon.stage1_synthetic_preferences import OPTIONS, read_margin
+from selfalign.salmon.stage1_synthetic_preferences import read_margin
 
 CONSTITUTION = "salmon_preferences"
 """Whose sentences are a wording of their own, where no plan says what pairs are judged by."""
@@ -55,25 +56,29 @@ class JudgingPairs(Stage[Pair, Reading]):
 
     def __call__(self, batch: Sequence[Pair]) -> list[Kept[Reading] | Dropped]:
         """Return one reading per pair; the only lines of this class that call a model."""
-        contexts = [context for pair in batch for context in self.render(pair)]
-        _check_lengths(self.lm, contexts)
-        rows = self.lm.next_token_logprobs(contexts, OPTIONS)
+        _check_lengths(self.lm, [context for pair in batch for context in self.render(pair)])
+        asked = [values for pair in batch for values in self.questions(pair)]
+        rows = letters(self.lm, self.prompt, asked)
         return [self.read(pair, rows[4 * n : 4 * n + 4]) for n, pair in enumerate(batch)]
 
-    def render(self, pair: Pair) -> list[str]:
-        """Return four contexts: the principle in both orders, then its negation in both."""
+    def questions(self, pair: Pair) -> list[dict[str, str]]:
+        """Return what fills the prompt: the principle in both orders, its negation in both."""
         quality = {False: (pair.trait, pair.principle), True: (f"not {pair.trait}", pair.negation)}
         return [
-            self.prompt.render(
-                instruction=pair.question,
-                first=first,
-                second=second,
-                name=name,
-                definition=definition,
-            )
+            {
+                "instruction": pair.question,
+                "first": first,
+                "second": second,
+                "name": name,
+                "definition": definition,
+            }
             for name, definition in quality.values()
             for first, second in ((pair.first, pair.second), (pair.second, pair.first))
         ]
+
+    def render(self, pair: Pair) -> list[str]:
+        """Return four contexts in the order of `questions`, without any reasoning."""
+        return [question(self.prompt, values) for values in self.questions(pair)]
 
     def read(self, pair: Pair, rows: Sequence[Sequence[float]]) -> Kept[Reading]:
         """Turn log p("a") and log p("b") of the four contexts into signed margins."""
