@@ -80,7 +80,7 @@ def judge(reply):
         liking = reply(first, second, name, rule)
         return -math.log1p(math.exp(-liking if letter == "a" else liking))
 
-    return JudgingPairs(ScriptedLM(logp=logp), JUDGE)
+    return JudgingPairs(ScriptedLM(lambda *_: " yes, (b) no", logp), JUDGE)
 
 
 def result_of(stage, tmp_path, reader):

@@ -207,7 +207,7 @@ def labelled(run: Run, ours: SalmonIngredients) -> tuple[Chapters, list[Labelled
         ResponsePair(instruction=one, first="A short one.", second="This is a much longer one.")
         for one in INSTRUCTIONS
     ]
-    judging = ours.judging(ScriptedLM(logp=judge))
+    judging = ours.judging(ScriptedLM(lambda *_: " yes, (b) no", judge))
     judged = run.fill(judging, pairs)
     aggregation = ours.aggregation(judged)
     labels = run.fill(aggregation, judged)

@@ -147,7 +147,8 @@ hostile = st.lists(st.sampled_from(FORGED)).map("".join)
 @given(hostile, hostile, hostile)
 def test_nothing_inside_can_forge_a_section(instruction: str, chosen: str, rejected: str) -> None:
     found = Preference(instruction=instruction, chosen=chosen, rejected=rejected)
-    for text in pretraining_pairs([found], PROMPT)[0].model_dump().values():
+    pair = pretraining_pairs([found], PROMPT)[0]
+    for text in (pair.chosen, pair.rejected):
         lines = text.replace("\r", "\n").replace("\u2028", "\n").split("\n")
         headers = [line.strip() for line in lines if line.lstrip().startswith("###")]
         assert headers == ["### Response", "### Instruction", "### Questions", "### Reviewer"]
