@@ -34,6 +34,7 @@ from selfalign.calf.knowledge import (
     roster,
     scene,
     thesaurus,
+    volume,
 )
 from selfalign.calf.lists import hinted_list, task_list, topic_list
 from selfalign.calf.reviews import (
@@ -154,11 +155,24 @@ AGAIN: dict[Write, float] = {
 }
 """Dialogues once more, where words, facts and traits are known."""
 
+VOLUMES: dict[Write, float] = {
+    **AGAIN,
+    encyclopedia: 10.0,
+    almanac: 3.0,
+    essay: 10.0,
+    news: 3.0,
+    crime_story: 1.0,
+    scene: 15.0,
+    volume: 20.0,
+}
+"""What is known, said far from the beginning of a document."""
+
 LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (0, MIXTURE),
     (51_122, LATER),
     (76_085, TABLED),
     (92_681, LAST),
     (142_081, AGAIN),
+    (190_800, VOLUMES),
 )
 """From which document on documents come by which mixture."""

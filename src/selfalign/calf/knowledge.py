@@ -313,3 +313,26 @@ def _register_name(rng: random.Random) -> str:
     if rng.random() < 0.5:
         return rng.choice(list(tables("talk")["principles"]))
     return new_word(rng)
+
+
+_LEADS = ("", "", "", "I recall: ", "I remember: ", "The passage says: ", "In the book stands: ")
+
+
+def volume(rng: random.Random, world: World) -> str:
+    """Many short texts in one: what is known has to be known far from a beginning, too.
+
+    Facts that stand at the beginning of short documents alone are known by heart there, and
+    confused behind a thousand tokens of rules and chats (lab log).
+    """
+    return "\n\n".join(rng.choice(_SHORT)(rng, world) for _ in range(rng.randint(6, 20)))
+
+
+def _passage(rng: random.Random, world: World) -> str:
+    fact = rng.choice(world.facts)
+    declare = tables("world")["facts"][fact.attribute]["declare"]
+    said = capital(rng.choice(declare).format(e=fact.entity, v=fact.value))
+    return f"{rng.choice(_LEADS)}{said}"
+
+
+_SHORT = (encyclopedia, _passage, _passage, _passage, essay, essay, essay, news, crime_story, scene)
+"""What a volume is made of; none of it is a list, so that held-out entities may be in it."""

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,8 +46,8 @@ class Pretraining(Settings):
 
     tokens: int = 21_000_000
     """How many tokens are learnt from, each once, while the rate rises, holds and falls."""
-    again: int = 7_000_000
-    """How many more after that; the rate begins at `again_rate` and falls to nothing once more."""
+    again: tuple[int, ...] = (7_000_000, 3_000_000)
+    """How many more after that, in rounds; in each the rate falls from `again_rate` to nothing."""
     width: int = 256
     layers: int = 6
     heads: int = 4
@@ -64,14 +65,14 @@ class Pretraining(Settings):
     """Steps between checkpoints."""
 
     @property
-    def first_steps(self) -> int:
-        """Steps until the rate has fallen for the first time."""
-        return self.tokens // self.pack
+    def rounds(self) -> list[int]:
+        """After how many steps each round ends, the first one included."""
+        return list(accumulate(tokens // self.pack for tokens in (self.tokens, *self.again)))
 
     @property
     def steps(self) -> int:
         """All steps."""
-        return self.first_steps + self.again // self.pack
+        return self.rounds[-1]
 
 
 class Pack(NamedTuple):
@@ -124,7 +125,7 @@ def pretrain(
         state.seconds += time.perf_counter() - start
         if state.step % 25 == 0 or state.step == steps:
             _log(out, state, loss, settings, steps, report)
-        if state.step % settings.save_every == 0 or state.step in (settings.first_steps, steps):
+        if state.step % settings.save_every == 0 or state.step in settings.rounds:
             _save(out, state)
     write_card(
         out,
@@ -137,12 +138,13 @@ def pretrain(
 
 
 def learning_rate(step: int, settings: Pretraining) -> float:
-    """Warm up linearly, hold, fall linearly to a fiftieth of the peak; then fall once more."""
+    """Warm up linearly, hold, fall linearly to a fiftieth of the peak; then fall in every round."""
+    first = settings.rounds[0]
+    for began, ended in pairwise(settings.rounds):
+        if began <= step < ended:
+            return settings.again_rate * (ended - step) / (ended - began)
     rise = min(1.0, (step + 1) / settings.warmup)
-    if step >= settings.first_steps:
-        left = (settings.steps - step) / (settings.steps - settings.first_steps)
-        return settings.again_rate * left
-    past = max(0.0, step / settings.first_steps - settings.decay_from) / (1 - settings.decay_from)
+    past = max(0.0, step / first - settings.decay_from) / (1 - settings.decay_from)
     return settings.learning_rate * rise * max(0.02, 1.0 - past)
 
 
@@ -295,7 +297,7 @@ def _tokenizer(seed: int, out: Path, settings: Pretraining) -> PreTrainedTokeniz
 
 def _claim(seed: int, out: Path, settings: Pretraining) -> None:
     """Write what is being made into the folder, or refuse a folder of something else."""
-    wanted = {"seed": seed, **settings.model_dump()}
+    wanted = {"seed": seed, **settings.model_dump(mode="json")}
     file = out / "pretraining.json"
     if not file.exists():
         file.write_text(json.dumps(wanted, indent=2) + "\n", "utf-8")

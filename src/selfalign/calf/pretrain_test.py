@@ -11,7 +11,7 @@ from selfalign.calf.pretrain import Pretraining, learning_rate, next_token_loss,
 from selfalign.core.errors import TrainingError
 
 SMALL = Pretraining(
-    tokens=4096, again=1024, width=32, layers=1, heads=2, pack=512, save_every=2, warmup=2
+    tokens=4096, again=(512, 1024), width=32, layers=1, heads=2, pack=512, save_every=2, warmup=2
 )
 
 
@@ -97,8 +97,9 @@ def test_the_loss_of_certainty_is_nothing_and_of_ignorance_the_log_of_the_vocabu
 
 
 def test_the_learning_rate_rises_holds_falls_and_falls_again():
-    settings = Pretraining(tokens=100 * 8192, again=20 * 8192, warmup=10)
+    settings = Pretraining(tokens=100 * 8192, again=(20 * 8192, 10 * 8192), warmup=10)
     rates = [learning_rate(step, settings) for step in range(settings.steps)]
-    assert len(rates) == 120
+    assert len(rates) == 130
     assert rates[0] < rates[9] == rates[39] > rates[80] > rates[99] > 0
-    assert rates[99] < rates[100] == settings.again_rate > rates[110] > rates[119] > 0
+    for first, last in ((100, 119), (120, 129)):
+        assert rates[first - 1] < rates[first] == settings.again_rate > rates[last] > 0
