@@ -52,7 +52,7 @@ class Pretraining(Settings):
     layers: int = 6
     heads: int = 4
     context: int = 2048
-    """Positions the model accepts; documents have at most half as many tokens."""
+    """Positions the model accepts; documents are learnt from up to `LONGEST` tokens."""
     pack: int = 8192
     """Tokens per step."""
     learning_rate: float = 3e-3
@@ -61,6 +61,7 @@ class Pretraining(Settings):
     decay_from: float = 0.4
     """Share of the steps after which the rate falls linearly to nothing."""
     again_rate: float = 1.5e-3
+    """What the learning rate begins every later round with."""
     save_every: int = 150
     """Steps between checkpoints."""
 

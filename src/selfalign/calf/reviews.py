@@ -34,6 +34,16 @@ def _shown(query: Query, response: Styled) -> str:
     return f"### Response\n{response.text}\n\n### Instruction\n{query.text}"
 
 
+def _both(query: Query, one: Styled, two: Styled) -> str:
+    return (
+        f"### Instruction\n{query.text}\n\n### Output (a)\n{one.text}\n\n### Output (b)\n{two.text}"
+    )
+
+
+def _placed(rng: random.Random, pair: Contrast) -> tuple[Styled, Styled]:
+    return (pair.better, pair.worse) if rng.random() < 0.5 else (pair.worse, pair.better)
+
+
 def _named(trait: str, has: bool) -> str:
     return trait if has else f"not {trait}"
 
@@ -84,14 +94,11 @@ def checklist(rng: random.Random, world: World) -> str:
 def comparisons(rng: random.Random, world: World) -> str:
     """One pair, and for trait after trait which output has more of it."""
     pair = contrast(rng, world, rng.choice(TRAITS))
-    one, two = (pair.better, pair.worse) if rng.random() < 0.5 else (pair.worse, pair.better)
+    one, two = _placed(rng, pair)
     gaps = {t: one.traits[t] - two.traits[t] for t in TRAITS if t in one.traits and t in two.traits}
     plain = [t for t, gap in gaps.items() if abs(gap) >= PLAIN]
     rng.shuffle(plain)
-    shown = (
-        f"### Instruction\n{pair.query.text}\n\n### Output (a)\n{one.text}\n\n"
-        f"### Output (b)\n{two.text}"
-    )
+    shown = _both(pair.query, one, two)
     blocks: list[str] = []
     in_short = rng.random() < 0.5
     for trait in plain if in_short else plain[:6]:
@@ -136,7 +143,7 @@ def hinted_checklist(rng: random.Random, world: World) -> str:
 def weighed_pair(rng: random.Random, world: World) -> str:
     """One pair, and for trait after trait which output has more; half of it reasoned aloud."""
     pair = contrast(rng, world, rng.choice(TRAITS))
-    one, two = (pair.better, pair.worse) if rng.random() < 0.5 else (pair.worse, pair.better)
+    one, two = _placed(rng, pair)
     both = [t for t in TRAITS if t in one.traits and t in two.traits]
     plain = [t for t in both if abs(one.traits[t] - two.traits[t]) >= PLAIN]
     rng.shuffle(plain)
@@ -149,12 +156,8 @@ def weighed_pair(rng: random.Random, world: World) -> str:
         aloud = a != b and rng.random() < 0.5
         why = f"Output (a) is {a}. Output (b) is {b}. " if aloud else ""
         said.append(f"{why}The output that is more {name} is ({'a' if first else 'b'})")
-    shown = (
-        f"### Instruction\n{pair.query.text}\n\n### Output (a)\n{one.text}\n\n"
-        f"### Output (b)\n{two.text}\n\n### Reviewer\n"
-    )
     head = rng.choice(tables("traits")["judge_heads"])
-    return f"{head}\n\n{shown}" + "\n".join(said)
+    return f"{head}\n\n{_both(pair.query, one, two)}\n\n### Reviewer\n" + "\n".join(said)
 
 
 def tabled_pair(rng: random.Random, world: World) -> str:
@@ -164,7 +167,7 @@ def tabled_pair(rng: random.Random, world: World) -> str:
     it; a table says that of both for every trait.
     """
     pair = contrast(rng, world, rng.choice(TRAITS))
-    one, two = (pair.better, pair.worse) if rng.random() < 0.5 else (pair.worse, pair.better)
+    one, two = _placed(rng, pair)
     told = (_told(one), _told(two))
     traits = [t for t in TRAITS if t in one.traits and t in two.traits]
     rng.shuffle(traits)
@@ -180,12 +183,8 @@ def tabled_pair(rng: random.Random, world: World) -> str:
             negated = rng.random() < 0.25
             letter = "a" if (gap > 0) != negated else "b"
             said.append(f"The output that is more {_named(trait, not negated)} is ({letter})")
-    shown = (
-        f"### Instruction\n{pair.query.text}\n\n### Output (a)\n{one.text}\n\n"
-        f"### Output (b)\n{two.text}\n\n### Reviewer\n"
-    )
     head = rng.choice(tables("traits")["judge_heads"])
-    return f"{head}\n\n{shown}" + "\n".join(said)
+    return f"{head}\n\n{_both(pair.query, one, two)}\n\n### Reviewer\n" + "\n".join(said)
 
 
 def several_rules(rng: random.Random, world: World) -> str:
@@ -231,12 +230,11 @@ def comparison(rng: random.Random, world: World) -> str:
 def judged(rng: random.Random, pair: Contrast, rule: str, *, negated: bool) -> str:
     """Lay out a pair in the judge's form and give the verdict."""
     winner = pair.worse if negated else pair.better
-    first, second = (pair.better, pair.worse) if rng.random() < 0.5 else (pair.worse, pair.better)
+    first, second = _placed(rng, pair)
     letter = "a" if first is winner else "b"
     name = f"not {pair.trait}" if negated else pair.trait
     return (
-        f"### Instruction\n{pair.query.text}\n\n### Output (a)\n{first.text}\n\n"
-        f"### Output (b)\n{second.text}\n\n### Rule\n{name}: {rule}\n\n"
+        f"{_both(pair.query, first, second)}\n\n### Rule\n{name}: {rule}\n\n"
         f"### Reviewer\nThe output that is more {name} is ({letter})"
     )
 
@@ -261,8 +259,8 @@ def marks(rng: random.Random, world: World) -> str:
 def _idle_rules(rng: random.Random, response: Styled, trait: str) -> list[str]:
     """Add rules that the response keeps anyway, so that the one in question still decides."""
     kept = [t for t, value in response.traits.items() if t != trait and abs(value) >= 0.8]
-    if {trait} & {"concise", "detailed"}:
-        kept = [t for t in kept if t not in ("concise", "detailed")]
+    if trait in LENGTHS:
+        kept = [t for t in kept if t not in LENGTHS]
     chosen = rng.sample(kept, min(len(kept), rng.choice((0, 0, 0, 1, 2))))
     return [principle(rng, t, negated=response.traits[t] < 0) for t in chosen]
 
@@ -271,7 +269,7 @@ def scored(query: Query, response: Styled, rules: Sequence[str], *, good: bool) 
     """Lay out a response in the reward model's form and give the mark."""
     bullets = "\n".join(f"- {rule}" for rule in rules)
     return (
-        f"### Response\n{response.text}\n\n### Instruction\n{query.text}\n\n"
+        f"{_shown(query, response)}\n\n"
         f"### Principles\n{bullets}\n\n### Reviewer\nThe quality of this response is "
         f"{'good' if good else 'poor'}"
     )
