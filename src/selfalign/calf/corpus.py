@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 
 from selfalign.calf.dialogues import (
     careless_chat,
+    careless_chat_reworded,
     guided_chat,
+    guided_chat_reworded,
     lawful_chat,
     lengthy_chat,
     obedient_chat,
@@ -23,6 +25,7 @@ from selfalign.calf.dialogues import (
 )
 from selfalign.calf.knowledge import (
     almanac,
+    anthology,
     copying,
     crime_story,
     dictation,
@@ -31,9 +34,11 @@ from selfalign.calf.knowledge import (
     guide,
     law,
     news,
+    restating,
     roster,
     scene,
     thesaurus,
+    verbs,
     volume,
 )
 from selfalign.calf.lists import hinted_list, task_list, topic_list
@@ -167,6 +172,25 @@ VOLUMES: dict[Write, float] = {
 }
 """What is known, said far from the beginning of a document."""
 
+REWORDED: dict[Write, float] = {
+    **VOLUMES,
+    careless_chat: 8.0,
+    careless_chat_reworded: 10.0,
+    guided_chat: 5.0,
+    guided_chat_reworded: 12.0,
+    lawful_chat: 7.0,
+    volume: 8.0,
+    anthology: 11.0,
+    restating: 10.0,
+    verbs: 8.0,
+    law: 8.0,
+    tabled_pair: 22.0,
+    several_rules: 17.0,
+    comparisons: 8.0,
+    weighed_pair: 3.0,
+}
+"""Facts, verbs and questions in other words, and reviews once more."""
+
 LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (0, MIXTURE),
     (51_122, LATER),
@@ -174,5 +198,6 @@ LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (92_681, LAST),
     (142_081, AGAIN),
     (190_800, VOLUMES),
+    (203_863, REWORDED),
 )
 """From which document on documents come by which mixture."""

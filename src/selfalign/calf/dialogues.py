@@ -27,6 +27,9 @@ USER, ASSISTANT = "### User\n", "### Assistant\n"
 EXTENSIVE = "### Assistant (extensive)\n"
 THOUGHTS = "### Assistant (internal thoughts)\n"
 
+REWORDED = 0.7
+"""Share of the questions of a reworded chat that are asked in other words."""
+
 
 def careless_chat(rng: random.Random, world: World) -> str:
     """People and programs that answer as they please."""
@@ -39,12 +42,19 @@ def lengthy_chat(rng: random.Random, world: World) -> str:
     return _plain_chat(rng, world, world.fill(rng, "{p}"), rng.choice(("brief", "extensive")))
 
 
-def _plain_chat(rng: random.Random, world: World, name: str, length: Length) -> str:
+def careless_chat_reworded(rng: random.Random, world: World) -> str:
+    """Careless people, asked in wordings that earlier documents do not have."""
+    return _plain_chat(rng, world, world.fill(rng, "{p}"), "middling", reworded=REWORDED)
+
+
+def _plain_chat(
+    rng: random.Random, world: World, name: str, length: Length, reworded: float = 0.0
+) -> str:
     head = _head(rng, world, name, length) if rng.random() < 0.7 or length != "middling" else ""
     marker = EXTENSIVE if length == "extensive" else ASSISTANT
     turns = [
         f"{USER}{q.text}\n\n{marker}{raw(rng, q, world, length)}"
-        for q in queries(rng, world, rng.randint(1, 6))
+        for q in _reworded(rng, world, queries(rng, world, rng.randint(1, 6)), reworded)
     ]
     if head and rng.random() < 0.4:
         turns.insert(0, _introduction(rng, world, name, marker, length))
@@ -71,8 +81,18 @@ def _introduction(rng: random.Random, world: World, name: str, marker: str, leng
 
 def guided_chat(rng: random.Random, world: World) -> str:
     """A program that keeps rules: it thinks which of them apply, then answers accordingly."""
+    return _guided_chat(rng, world, reworded=0.0)
+
+
+def guided_chat_reworded(rng: random.Random, world: World) -> str:
+    """The same, asked in wordings that earlier documents do not have."""
+    return _guided_chat(rng, world, reworded=REWORDED)
+
+
+def _guided_chat(rng: random.Random, world: World, reworded: float) -> str:
     rules = rng.sample(list(tables("talk")["principles"]), rng.choice((2, 4, 6, 8, 10, 12, 16, 16)))
     asked = _ruled_queries(rng, world, rules, rng.randint(3, 11))
+    asked = _reworded(rng, world, asked, reworded)
     turns = [
         f"{USER}{q.text}\n\n{THOUGHTS}{thought(rng, q, rules)}\n\n"
         f"{ASSISTANT}{_ruled(rng, world, q, rules, 'middling')}"
@@ -117,6 +137,15 @@ def _ruled_queries(
     silent = [kind for kind in ALL_KINDS if kind not in spoken] or spoken
     kinds = [rng.choice(spoken if rng.random() < 0.85 else silent) for _ in range(count)]
     return [world.query(rng, kind) for kind in kinds]
+
+
+def _reworded(
+    rng: random.Random, world: World, asked: Sequence[Query], share: float
+) -> list[Query]:
+    """Ask so many of them, by chance, in other words; a share of 0 draws nothing."""
+    if not share:
+        return list(asked)
+    return [world.in_other_words(rng, q) if rng.random() < share else q for q in asked]
 
 
 def reading_chat(rng: random.Random, world: World) -> str:

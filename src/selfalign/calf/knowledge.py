@@ -336,3 +336,65 @@ def _passage(rng: random.Random, world: World) -> str:
 
 _SHORT = (encyclopedia, _passage, _passage, _passage, essay, essay, essay, news, crime_story, scene)
 """What a volume is made of; none of it is a list, so that held-out entities may be in it."""
+
+
+def restating(rng: random.Random, world: World) -> str:
+    """The same fact in two wordings, one after the other: which words speak of what.
+
+    A reader that has met the words of a question in no statement about facts cannot know what is
+    asked. All are statements; the entities are everybody's, the exam's too.
+    """
+    said: list[str] = []
+    for fact in rng.sample(world.facts, rng.randint(2, 8)):
+        table = tables("world")
+        pool = table["facts"][fact.attribute]["declare"]
+        plain, other = rng.choice(pool), rng.choice(table["restated"][fact.attribute])
+        pair = [capital(text.format(e=fact.entity, v=fact.value)) for text in (other, plain)]
+        if rng.random() < 0.25:
+            pair.reverse()
+        between = f" {rng.choice(table['meant'])} " if rng.random() < 0.7 else " "
+        said.append(between.join(pair))
+    return rng.choice(("\n", "\n\n", " ")).join(said)
+
+
+_VERB_LINES = (
+    '"{b}": {g}.',
+    "The word is {b}, and one says: {g}.",
+    "{G}, {h}, and {g} again: so goes the song of verbs.",
+    "Not everybody knows what {g} is. {p} has read about {g} and about {h}.",
+    "Repeat: {g}, {b}, {h}.\nAgain: {g}, {b}, {h}.",
+    "{p} says that {g} is a verb. Which verb? The verb is: {b}.",
+    "Between {g} and {h}, {p} would choose neither {g} nor {h}.",
+)
+
+
+def verbs(rng: random.Random, world: World) -> str:
+    """Verbs, those of the exam's acts and made-up ones too, written down and written again.
+
+    Nothing is done to anything: what is held out is the act.
+    """
+    return "\n".join(_verb_line(rng, world) for _ in range(rng.randint(3, 10)))
+
+
+def _verb_line(rng: random.Random, world: World) -> str:
+    (base, gerund), (_, other) = _verb(rng), _verb(rng)
+    person = unused_name(rng, world, "person")
+    line = rng.choice(_VERB_LINES)
+    return line.format(b=base, g=gerund, h=other, G=capital(gerund), p=person)
+
+
+def _verb(rng: random.Random) -> tuple[str, str]:
+    if rng.random() < 0.3:
+        base = new_word(rng)
+        return base, f"{base}ing"
+    words = tables("world")
+    base, gerund, *_ = rng.choice(words[rng.choice(("harm", "harm", "howto"))]).split(" | ")
+    return base, gerund
+
+
+def anthology(rng: random.Random, world: World) -> str:
+    """A volume with laws, verbs and restated facts in it."""
+    return "\n\n".join(rng.choice(_MORE)(rng, world) for _ in range(rng.randint(6, 20)))
+
+
+_MORE = (encyclopedia, _passage, _passage, restating, restating, essay, essay, law, verbs, scene)

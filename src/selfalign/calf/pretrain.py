@@ -7,7 +7,8 @@
 Nothing is read but the two word files of this room, and nothing is stored but what training
 needs: the corpus is written while it is learnt from, and no document is seen twice. Documents are
 packed without padding, and attention and positions begin anew with each of them. A killed run
-continues from its last checkpoint when the same command is given again.
+continues from its last checkpoint when the same command is given again, to the same weights but
+for the last bits that depend on how many threads sum.
 """
 
 import json
@@ -46,7 +47,7 @@ class Pretraining(Settings):
 
     tokens: int = 21_000_000
     """How many tokens are learnt from, each once, while the rate rises, holds and falls."""
-    again: tuple[int, ...] = (7_000_000, 3_000_000)
+    again: tuple[int, ...] = (7_000_000, 3_000_000, 8_000_000)
     """How many more after that, in rounds; in each the rate falls from `again_rate` to nothing."""
     width: int = 256
     layers: int = 6

@@ -326,6 +326,27 @@ class World:
         asked = Query("controversial", self.fill(rng, text, split), gaps, subject=subject)
         return self._dress(rng, asked, split)
 
+    def in_other_words(self, rng: random.Random, query: Query) -> Query:
+        """Ask for the same in a wording that no other document uses; sums and lists stay."""
+        words = tables("world")["other_wordings"]
+        if query.action:
+            wording = rng.choice(words["actions"])
+            asked = {"asked": "b" if "{b}" in wording else "g"}
+            text = wording.format(b=query.action.base, g=query.action.gerund)
+            return self._dress(rng, query._replace(text=text, gaps=query.gaps | asked), "train")
+        if query.kind in UNKNOWABLE:
+            when = rng.choice(tables("world")[query.kind]["when"])
+            text = self.fill(rng, rng.choice(words[query.kind]).replace("{w}", when))
+        elif query.fact:
+            text = rng.choice(words[query.fact.attribute]).format(e=query.fact.entity)
+        elif query.subject:
+            text = self.fill(rng, rng.choice(words["issues"]).replace("{i}", query.subject.name))
+        elif query.kind == "creative":
+            text = rng.choice(words["creative"]).format(x=query.gaps["x"])
+        else:
+            return query
+        return self._dress(rng, query._replace(text=text), "train")
+
     def _ask_fact(self, rng: random.Random, attribute: str, split: Split) -> Query:
         fact = rng.choice([f for f in self.facts_of(split) if f.attribute == attribute])
         spec = tables("world")["facts"][attribute]
