@@ -45,8 +45,11 @@ class ChatPrompt:
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Where an answer ends: at the next user header, with or without its blank line."""
-        return ("\n\n" + self.user, self.user)
+        """Where an answer ends: at the next user header, with or without its blank line.
+
+        What the prompt file names under `stop` ends it, too.
+        """
+        return tuple(dict.fromkeys(("\n\n" + self.user, self.user, *self.prompt.stop)))
 
     def completion_of(self, answer: str, finished: bool) -> str:
         """Return what follows the assistant header in training.

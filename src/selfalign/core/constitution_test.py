@@ -45,6 +45,11 @@ def test_rules_are_numbered_from_one_on_a_line_each(written):
         ),
         ("name: test\n", "", "`name` is missing"),
         ("text: Check the question.", "text: ''", r"`principles\.1\.text` is empty"),
+        (
+            "negation: Do harm.",
+            "negation: Do harm.\n    rewordings: [Be good., '']",
+            r"`principles\.0\.rewordings` is empty",
+        ),
         ("text: Check the question.", "text: 5", r"`principles\.1\.text`: input should be a valid"),
         ("name: question assessment", "name: Ethical", r"\['ethical'\] more than once"),
         ("name: question assessment", "name: rule 2", "use letters, single spaces"),
@@ -89,3 +94,12 @@ def test_order_and_wording_are_part_of_the_fingerprint(written):
     turned = first.model_copy(update={"principles": first.principles[::-1]})
     reworded = load_constitution(written(GOOD.replace("Check the", "Check every")))
     assert len({first.fingerprint, turned.fingerprint, reworded.fingerprint}) == 3
+
+
+def test_a_principle_is_said_in_all_its_words_and_first_as_it_is_written(written):
+    more = "negation: Do harm.\n    rewordings: [Be good.]\n    negation_rewordings: [Be bad.]"
+    constitution = load_constitution(written(GOOD.replace("negation: Do harm.", more)))
+    assert constitution.sentences("ethical", negated=False) == ("Do no harm.", "Be good.")
+    assert constitution.sentences("ethical", negated=True) == ("Do harm.", "Be bad.")
+    with pytest.raises(ConstitutionError, match="Add a `negation:` line"):
+        constitution.sentences("question assessment", negated=True)

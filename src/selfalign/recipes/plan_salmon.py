@@ -27,7 +27,7 @@ class Preferences(Settings):
     """Name of a file in the library's constitutions/: what pairs are judged by."""
     chat: str = "chat/concise"
     """The authors' launch script: how the policy is asked."""
-    sampled_from: Literal["final", "engraved"] = "final"
+    sampled_from: Literal["final", "engraved", "base"] = "final"
     """The paper: the model that SELF-ALIGN has trained answers."""
     pairs: PairConfig = PairConfig()
     judge: Literal["final", "engraved", "base"] = "final"

@@ -176,19 +176,24 @@ class _Account(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     examples: int = Field(validation_alias=AliasChoices("examples", "prompts", "pairs"))
-    held_out: int = 0
+    held_out: int = Field(default=0, validation_alias=AliasChoices("held_out", "probes"))
     dropped: int = 0
+    probes_dropped: int = 0
     seconds: float
 
 
 def funnel_of_training(folder: Path) -> Funnel:
     """Say of a finished training what a funnel says of a stage: what became of every example."""
     report = read_json(_Account, folder / TRAINING_FILE)
-    drops = (("held_out", report.held_out), ("too_long", report.dropped))
+    drops = (
+        ("held_out", report.held_out),
+        ("too_long", report.dropped),
+        ("probe_too_long", report.probes_dropped),
+    )
     return Funnel(
         stage=folder.name.partition("-")[0],
         key=folder.name,
-        inputs=report.examples + report.held_out + report.dropped,
+        inputs=report.examples + sum(n for _, n in drops),
         kept=report.examples,
         records=report.examples,
         dropped=tuple(Drops(reason=r, count=n, examples=()) for r, n in drops if n),

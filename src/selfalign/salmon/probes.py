@@ -99,16 +99,19 @@ class Probes:
         order = sorted(sampled, key=lambda s: (digest(["probe", s.query]), s.turn))
         return order[: self.config.responses]
 
-    def scores(
-        self, probed: Sequence[Probed], prompt: RewardPrompt, score: Scorer, source: Source
-    ) -> ProbeScores:
-        """Score every response under every principle by itself; at least one response."""
-        texts = [
+    def texts(self, probed: Sequence[Probed], prompt: RewardPrompt) -> list[str]:
+        """Return what is scored: by principle, then by response."""
+        return [
             prompt.render(one.instruction, one.response, [principle.text])
             for principle in self.principles.principles
             for one in probed
         ]
-        scores, n = score(texts), len(probed)
+
+    def scores(
+        self, probed: Sequence[Probed], prompt: RewardPrompt, score: Scorer, source: Source
+    ) -> ProbeScores:
+        """Score every response under every principle by itself; at least one response."""
+        scores, n = score(self.texts(probed, prompt)), len(probed)
         rows = {
             name: scores[at * n : (at + 1) * n] for at, name in enumerate(self.principles.names)
         }

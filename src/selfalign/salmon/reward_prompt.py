@@ -13,6 +13,7 @@ opposite.
 Differences: all wording. What is too long is not cut here; the reader of tokens decides.
 """
 
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -70,15 +71,18 @@ def bullets(principles: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def clause_texts(clauses: Iterable[Clause], constitution: Constitution) -> list[str]:
+def clause_texts(
+    clauses: Iterable[Clause], constitution: Constitution, rng: random.Random | None = None
+) -> list[str]:
     """Return what each clause says: the principle's text, or its negation.
+
+    Args:
+        clauses: Names, each negated or not.
+        constitution: What the names stand for.
+        rng: Draws one of a clause's wordings; None: the first, which is the text itself.
 
     Raises:
         ConstitutionError: there is no such principle, or it has no negation.
     """
-    return [
-        constitution.negated(clause.principle)
-        if clause.negated
-        else constitution.principles[constitution.number_of(clause.principle) - 1].text
-        for clause in clauses
-    ]
+    said = [constitution.sentences(c.principle, negated=c.negated) for c in clauses]
+    return [rng.choice(wordings) if rng else wordings[0] for wordings in said]

@@ -1,5 +1,6 @@
 """What the reward model reads, and what nobody can make it read."""
 
+import random
 import re
 
 import pytest
@@ -84,3 +85,13 @@ def test_a_negated_clause_shows_the_opposite_and_no_names_are_shown():
     assert clause_texts(clauses, PRINCIPLES) == [concise.text, concise.negation]
     with pytest.raises(ConstitutionError, match="no principle 'witty'"):
         clause_texts([Clause(principle="witty")], PRINCIPLES)
+
+
+def test_a_clause_is_worded_by_chance_and_by_its_text_where_nothing_is_drawn():
+    clause = Clause(principle="concise", negated=True)
+    pocket = open_library("pocket", None).constitution("salmon_preferences")
+    concise = next(p for p in pocket.principles if p.name == "concise")
+    assert clause_texts([clause], pocket) == [concise.negation]
+    drawn = {clause_texts([clause], pocket, random.Random(n))[0] for n in range(200)}
+    assert drawn == {concise.negation, *concise.negation_rewordings}
+    assert len(drawn) > 1

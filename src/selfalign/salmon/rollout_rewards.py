@@ -146,6 +146,13 @@ class RolloutRewards:
 
     # ---- probes on held-out prompts, for a trainer that can sample for them
 
+    def probe_texts(self, prompt: PolicyPrompt) -> list[str]:
+        """Return what is scored of a response to a held-out prompt, were it empty."""
+        if self._probes is None:
+            return []
+        empty = Probed(self._instructions[prompt.query].text, "")
+        return self._probes.texts([empty], self._rewarding.prompt)
+
     def probe_due(self, step: int) -> bool:
         """Say whether to sample for `probe_prompts` and call `probe` before this step's rewards."""
         return bool(self.probe_prompts) and self._probes is not None and self._probes.due(step)

@@ -48,6 +48,10 @@ class PolicyReport(BaseModel):
     """Trained on."""
     dropped: int
     """Left out because they are longer than `max_prompt_tokens`."""
+    probes: int = 0
+    """Kept out of the training, and answered for whoever looks on."""
+    probes_dropped: int = 0
+    """Kept out for that as well, but too long to be answered or scored."""
     steps: int
     """Batches of rollouts."""
     rollouts: int

@@ -42,8 +42,9 @@ from selfalign.core.records import Checkpoint, digest
 from selfalign.core.weights import CALF
 from selfalign.trainers.ppo_account import Curves, PpoReport, PpoStep, StepLog, ppo_card
 from selfalign.trainers.ppo_checkpoint import State, restore, save
-from selfalign.trainers.ppo_checks import check, check_kl, fitting_prompts
+from selfalign.trainers.ppo_checks import check, check_kl
 from selfalign.trainers.ppo_update import Updater, measure
+from selfalign.trainers.prompt_fit import Fitting, Window, fit
 from selfalign.trainers.prompt_order import Asked, asked, steps_needed
 from selfalign.trainers.reward_untyped import silenced
 from selfalign.trainers.rl_losses import (
@@ -104,7 +105,8 @@ class PpoTrainer:
             return
         check(recipe)
         base = self._open(policy, reward_model, recipe)
-        fitting = fitting_prompts(prompts, base, recipe)
+        window = Window(base.tokenizer, base.context_length)
+        fitting = fit(prompts, rewards, recipe, policy=window, reward=window)
         made_of = digest(
             [
                 policy.fingerprint,
@@ -115,7 +117,7 @@ class PpoTrainer:
         )
         run = _Run(self, base, fitting, rewards, recipe, folder, made_of, _base_name(policy, base))
         run.to_the_end()
-        report = run.report(len(prompts))
+        report = run.report()
         partial = folder / f"{_WEIGHTS}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         base.save("policy", partial, run.base_name, base.stand.base.revision)
@@ -150,7 +152,7 @@ class _Run:
         self,
         trainer: PpoTrainer,
         base: SharedBase,
-        prompts: list[PolicyPrompt],
+        fitting: Fitting,
         rewards: RewardFunction,
         recipe: PolicyTraining,
         folder: Path,
@@ -158,8 +160,8 @@ class _Run:
         base_name: str,
     ) -> None:
         self._trainer, self._base, self._recipe, self._folder = trainer, base, recipe, folder
-        self._rewards, self.base_name, self._prompts = rewards, base_name, len(prompts)
-        batch = recipe.rollout_batch
+        self._rewards, self.base_name, self._fitting = rewards, base_name, fitting
+        prompts, batch = fitting.trained, recipe.rollout_batch
         self._steps = recipe.steps or steps_needed(len(prompts), batch, recipe.epochs)
         self._plan = asked(prompts, per_step=batch, steps=self._steps, seed=recipe.seed)
         self._updater = Updater(base, recipe, trainer.tokens_per_pass)
@@ -179,7 +181,7 @@ class _Run:
             if self._trainer.on_step is not None:
                 self._trainer.on_step(line, self._steps)
 
-    def report(self, given: int) -> PpoReport:
+    def report(self) -> PpoReport:
         """Sum up a training that has come to its end."""
         configs = self._base.peft.peft_config
         return PpoReport(
@@ -187,8 +189,10 @@ class _Run:
             recipe=self._recipe,
             policy_rank=configs["policy"].r,
             value_rank=configs["value"].r,
-            prompts=self._prompts,
-            dropped=given - self._prompts,
+            prompts=len(self._fitting.trained),
+            dropped=self._fitting.dropped,
+            probes=len(self._fitting.probes),
+            probes_dropped=self._fitting.probes_dropped,
             steps=self._steps,
             rollouts=self._steps * self._recipe.rollout_batch,
             seconds=round(self._seconds, 2),
@@ -271,7 +275,7 @@ class _Run:
         looks_on = self._rewards
         if not isinstance(looks_on, ProbedRewardFunction) or not looks_on.probe_due(step):
             return
-        places = [Asked(step, prompt, 0) for prompt in looks_on.probe_prompts]
+        places = [Asked(step, prompt, 0) for prompt in self._fitting.probes]
         rows = self._answers(step, places, temperature=0.0)
         nats = [None] * len(rows)
         looks_on.probe(step, _sampled(places, rows, nats), self._base.score)

@@ -1,19 +1,14 @@
-"""What has to hold before PPO starts: the recipe makes sense, and the prompts fit the model.
+"""What has to hold for PPO: a recipe that makes sense, and a policy not too far from its start.
 
-recipe, prompts --> a sentence with the way out | the prompts to train on
+recipe, KL --> nothing | a sentence with the way out
 """
 
-import logging
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from selfalign.core.errors import TrainingError
-from selfalign.core.protocols import PolicyPrompt, PolicyTraining
-from selfalign.trainers.shared_base import SharedBase
-from selfalign.trainers.untyped import encode
-
-logger = logging.getLogger(__name__)
+from selfalign.core.protocols import PolicyTraining
 
 
 def check(recipe: PolicyTraining) -> None:
@@ -44,41 +39,6 @@ def check(recipe: PolicyTraining) -> None:
             raise TrainingError(
                 f"{name} {value!r} is nothing PPO can work with; it has to be {wanted}.", field=name
             )
-
-
-def fitting_prompts(
-    prompts: Sequence[PolicyPrompt], base: SharedBase, recipe: PolicyTraining
-) -> list[PolicyPrompt]:
-    """Return the prompts that have at most `max_prompt_tokens`.
-
-    Raises:
-        TrainingError: none has, or prompt and response together do not fit the model.
-    """
-    lengths = [len(ids) for ids in encode(base.tokenizer, [p.text for p in prompts] or [""])]
-    known = list(zip(prompts, lengths, strict=False))
-    fitting = [p for p, length in known if length <= recipe.max_prompt_tokens]
-    if not fitting:
-        raise TrainingError(
-            f"of {len(prompts)} prompts none has at most max_prompt_tokens: "
-            f"{recipe.max_prompt_tokens} tokens. Raise it, or give shorter prompts.",
-            field="max_prompt_tokens",
-        )
-    longest = max(length for _, length in known if length <= recipe.max_prompt_tokens)
-    if base.context_length is not None and longest + recipe.max_tokens > base.context_length:
-        raise TrainingError(
-            f"a prompt of {longest} tokens and a response of max_tokens: {recipe.max_tokens} do "
-            f"not fit the policy's context of {base.context_length}. Lower `max_tokens` or "
-            "`max_prompt_tokens`.",
-            field="max_tokens",
-        )
-    if dropped := len(prompts) - len(fitting):
-        logger.warning(
-            "%d of %d prompts are longer than %d tokens and left out",
-            dropped,
-            len(prompts),
-            recipe.max_prompt_tokens,
-        )
-    return fitting
 
 
 def check_kl(kl: Sequence[float], most: float | None, checkpoints: Path) -> None:

@@ -113,6 +113,8 @@ class Judge:
     """Takes a batch of responses from TRL to the reward function and back."""
 
     plan: list[Asked]
+    probes: Sequence[PolicyPrompt]
+    """Answered when a probe is due."""
     rewards: RewardFunction
     score: Scorer
     decode: Decode
@@ -152,7 +154,7 @@ class Judge:
         looks_on = self.rewards
         if not isinstance(looks_on, ProbedRewardFunction) or not looks_on.probe_due(step):
             return
-        places = [Asked(step, prompt, turn=0) for prompt in looks_on.probe_prompts]
+        places = [Asked(step, prompt, turn=0) for prompt in self.probes]
         drawn = self.answer([at.prompt for at in places])
         looks_on.probe(step, self._sampled(places, drawn), self.score)
 

@@ -94,7 +94,11 @@ class Probing(Worth):
             PolicyPrompt(query=f"held-out-{n}", text=f"### User\n{n}?\n\n### Assistant", stop=STOP)
             for n in ("Who was the king", "Why", "What is the bread for")
         ]
+        self.read_with_it = ""
         self.probed: dict[int, list[Sampled]] = {}
+
+    def probe_texts(self, prompt: PolicyPrompt) -> list[str]:
+        return [f"{self.read_with_it}{prompt.text}"]
 
     def probe_due(self, step: int) -> bool:
         return step % 2 == 0

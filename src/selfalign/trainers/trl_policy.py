@@ -23,7 +23,6 @@ The folder, when done:  weights/ (a plain PEFT adapter), training.json, steps.js
 import functools
 import importlib
 import importlib.util
-import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +37,6 @@ from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import (
     PolicyPrompt,
     PolicyTraining,
-    ProbedRewardFunction,
     RewardFunction,
 )
 from selfalign.core.records import Checkpoint
@@ -53,6 +51,7 @@ from selfalign.trainers.policy_account import (
     read_steps,
 )
 from selfalign.trainers.ppo_account import Curves
+from selfalign.trainers.prompt_fit import Window, fit
 from selfalign.trainers.prompt_order import Asked, asked, steps_needed
 from selfalign.trainers.scorer import open_scorer
 from selfalign.trainers.shared_files import find_stand
@@ -60,9 +59,7 @@ from selfalign.trainers.start_policy import StartPolicy, hushed, start_policy
 from selfalign.trainers.trl_batches import Judge, Watch
 from selfalign.trainers.trl_rollouts import CONFIGS, TRAINERS, Rollouts, greedily
 from selfalign.trainers.trl_settings import check, updates_per_batch, values
-from selfalign.trainers.untyped import encode, table
-
-logger = logging.getLogger(__name__)
+from selfalign.trainers.untyped import table
 
 _CHECKPOINTS, _WEIGHTS, _REPORT = "checkpoints", "weights", "training.json"
 
@@ -112,14 +109,20 @@ class TrlPolicyTrainer:
         with hushed():
             start = start_policy(policy)
             scorer = open_scorer(reward_model, self._device, self.scored_at_once)
-        fitting = _fitting(prompts, start, recipe)
-        _check_stops([*fitting, *_probe_prompts(rewards)])
+        fitting = fit(
+            prompts,
+            rewards,
+            recipe,
+            policy=Window(start.tokenizer, start.context_length),
+            reward=Window(scorer.tokenizer, scorer.limit),
+        )
+        _check_stops([*fitting.trained, *fitting.probes])
         per_step = recipe.rollout_batch // recipe.group
-        steps = recipe.steps or steps_needed(len(fitting), per_step, recipe.epochs)
-        plan = asked(fitting, per_step=per_step, steps=steps, seed=recipe.seed)
+        steps = recipe.steps or steps_needed(len(fitting.trained), per_step, recipe.epochs)
+        plan = asked(fitting.trained, per_step=per_step, steps=steps, seed=recipe.seed)
         folder.mkdir(parents=True, exist_ok=True)
         watch = Watch(recipe, folder, steps, self.on_step)
-        judge = Judge(plan, rewards, scorer.score, decoder(start.tokenizer), watch)
+        judge = Judge(plan, fitting.probes, rewards, scorer.score, decoder(start.tokenizer), watch)
         with hushed():
             trainer = self._trainer(start, judge, plan, recipe, folder, watch)
             resumed = self._train(trainer, recipe, folder)
@@ -127,8 +130,10 @@ class TrlPolicyTrainer:
         report = PolicyReport(
             base=start.base_name,
             recipe=recipe,
-            prompts=len(fitting),
-            dropped=len(prompts) - len(fitting),
+            prompts=len(fitting.trained),
+            dropped=fitting.dropped,
+            probes=len(fitting.probes),
+            probes_dropped=fitting.probes_dropped,
             steps=steps,
             rollouts=steps * recipe.rollout_batch,
             seconds=round(watch.elapsed, 2),
@@ -198,40 +203,6 @@ class TrlPolicyTrainer:
         keep_steps(folder, first)
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         return first
-
-
-def _fitting(
-    prompts: Sequence[PolicyPrompt], start: StartPolicy, recipe: PolicyTraining
-) -> list[PolicyPrompt]:
-    """Return the prompts that are short enough, if all of them fit the model."""
-    lengths = list(map(len, encode(start.tokenizer, [p.text for p in prompts]))) if prompts else []
-    fitting = [p for p, n in zip(prompts, lengths, strict=True) if n <= recipe.max_prompt_tokens]
-    if not fitting:
-        raise TrainingError(
-            f"of {len(prompts)} prompts none has at most max_prompt_tokens: "
-            f"{recipe.max_prompt_tokens} tokens. Raise it, or give shorter prompts.",
-            field="max_prompt_tokens",
-        )
-    longest = max(n for n in lengths if n <= recipe.max_prompt_tokens)
-    limit = start.context_length
-    if limit is not None and longest + recipe.max_tokens > limit:
-        raise TrainingError(
-            f"a prompt of {longest} tokens and a response of max_tokens: {recipe.max_tokens} do "
-            f"not fit the policy's context of {limit}. Lower `max_tokens` or `max_prompt_tokens`.",
-            field="max_tokens",
-        )
-    if dropped := len(prompts) - len(fitting):
-        logger.warning(
-            "%d of %d prompts are longer than %d tokens and left out",
-            dropped,
-            len(prompts),
-            recipe.max_prompt_tokens,
-        )
-    return fitting
-
-
-def _probe_prompts(rewards: RewardFunction) -> Sequence[PolicyPrompt]:
-    return rewards.probe_prompts if isinstance(rewards, ProbedRewardFunction) else ()
 
 
 def _check_stops(prompts: Sequence[PolicyPrompt]) -> None:
