@@ -9,7 +9,7 @@ same way everywhere.
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -55,18 +55,58 @@ def read_yaml(path: Path, failure: Failure = LibraryError) -> object:
     return parse_yaml(read_text(path, failure), path, failure)
 
 
+class StrictLoader(yaml.SafeLoader):
+    """Reads plain YAML; a key written twice, or a value nobody can read, is refused with its line.
+
+    YAML's own loader keeps the last of two equal keys in silence, and takes a date that does not
+    exist, or a number of thousands of digits, for a failure of its own.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Refuse a key that this mapping has already; what is merged in may be set again."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key `{key.value}` stands here a second time",
+                    problem_mark=key.start_mark,
+                    note="Keep one of the two.",
+                )
+            seen.add((key.tag, key.value))
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Turn a value nobody can read into an error that knows its line."""
+        try:
+            return cast(Any, super()).construct_object(node, deep)  # Any: partly typed
+        except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
+            raise yaml.MarkedYAMLError(
+                problem=f"{str(node.value)[:60]!r} is no value that can be read: {error}",
+                problem_mark=node.start_mark,
+                note="Correct it, or quote it if it is meant as text.",
+            ) from None
+
+
 def parse_yaml(text: str, path: Path, failure: Failure, first_line: int = 1) -> object:
     """Return a YAML text's value; `first_line` is where the text begins inside its file."""
     try:
-        return cast("object", yaml.safe_load(text))
+        return cast("object", yaml.load(text, Loader=StrictLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + first_line}" if mark else "unknown line"
         problem = error.problem or "cannot be read"
+        way_out = error.note or (
+            "Quote text that holds a colon, a hash or a bracket, and check the indentation."
+        )
         raise failure(
-            f"{path}, {line}: this is not YAML ({problem}). Quote text that holds a colon, a hash "
-            f"or a bracket, and check the indentation.",
-            field=line,
+            f"{path}, {line}: this is not YAML ({problem}). {way_out}", field=line
+        ) from None
+    except RecursionError:
+        raise failure(
+            f"{path} is nested too deeply to be read. Close its brackets.", field="line 1"
         ) from None
     except yaml.YAMLError as error:
         raise failure(
@@ -85,7 +125,7 @@ def read_json_lines(path: Path, failure: Failure = LibraryError) -> Iterator[tup
             continue
         try:
             value = cast("object", json.loads(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise failure(
                 f"{path}, line {number}: this is not JSON ({error}). Write one object per line.",
                 field=f"line {number}",

@@ -18,9 +18,10 @@ def read_json(kind: type[M], path: Path, failure: Failure = InputError) -> M:
     Raises:
         failure: it cannot be read, is not JSON, or has other fields.
     """
+    text = read_text(path, failure)  # its own sentence, not that of broken JSON
     try:
-        value = cast("object", json.loads(read_text(path, failure)))
-    except ValueError as error:
+        value = cast("object", json.loads(text))
+    except (ValueError, RecursionError) as error:
         raise failure(
             f"{path} is not JSON ({error}); it was damaged. Delete it and run the command that "
             f"writes it again."
