@@ -386,6 +386,24 @@ def test_answers_to_held_out_prompts_are_probed_in_place_of_the_batch(tmp_path):
     assert second.probes is None
 
 
+def test_what_will_be_read_of_a_probe_is_known_before_it_is_answered(tmp_path):
+    held = PolicyPrompt(query=INSTRUCTIONS[0].id, text="<prompt>", stop=("#",))
+    probes = Probes(TWO, ProbeConfig(every=2, held_out=1))
+    rewards = RolloutRewards(
+        rewarding(), INSTRUCTIONS, tmp_path, Oversight(probes=probes), held_out=[held]
+    )
+    read: list[str] = []
+
+    def score(texts):
+        read.extend(texts)
+        return [0.0] * len(texts)
+
+    (answer,) = [s for s in batch(0, 40) if s.query == held.query]
+    rewards.probe(0, [answer.model_copy(update={"response": ""})], score)
+    assert rewards.probe_texts(held) == read
+    assert len(read) == len(TWO.names)
+
+
 def test_a_hack_is_written_down_once_with_samples_and_remedy(tmp_path):
     def praise(instruction, step):
         said = plainly(instruction, step)

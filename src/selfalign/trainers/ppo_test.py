@@ -104,6 +104,27 @@ def test_prompts_that_are_never_trained_on_are_answered_greedily_and_change_no_w
     assert facts(tmp_path / "0") == facts(whole)
 
 
+def test_probes_that_are_too_long_are_never_asked_and_counted(
+    checkpoints: tuple[Checkpoint, Checkpoint], tmp_path: Path
+) -> None:
+    rewards = Probing()
+    rewards.probe_prompts.append(PolicyPrompt(query="long", text="Why? " * 200, stop=("###",)))
+    train(checkpoints, tmp_path, RECIPE.model_copy(update={"steps": 1}), rewards=rewards)
+    assert [one.query for one in rewards.probed[0]] == [p.query for p in rewards.probe_prompts[:3]]
+    left = json.loads((tmp_path / "training.json").read_text())
+    assert (left["probes"], left["probes_dropped"]) == (3, 1)
+
+
+def test_probes_of_which_none_can_be_scored_are_refused_before_anything_is_drawn(
+    checkpoints: tuple[Checkpoint, Checkpoint], tmp_path: Path
+) -> None:
+    rewards = Probing()
+    rewards.read_with_it = "so " * 600
+    with pytest.raises(TrainingError, match="none of the 3 requests kept out for probes fits"):
+        train(checkpoints, tmp_path / "run", rewards=rewards)
+    assert not (tmp_path / "run").exists()
+
+
 # --- it learns -----------------------------------------------------------------------------------
 
 

@@ -339,6 +339,18 @@ def test_a_stop_by_a_probe_keeps_what_there_is_and_can_be_gone_on_from(
     assert same(tmp_path / "run", tmp_path / "whole")
 
 
+def test_probes_that_are_too_long_are_never_asked_and_counted(
+    train: Callable[..., Worth], tmp_path: Path
+) -> None:
+    rewards = Probing()
+    long = PolicyPrompt(query="long", text="Why? " * 200, stop=PROMPTS[0].stop)
+    rewards.probe_prompts.append(long)
+    train(tmp_path, rewards=rewards, steps=1)
+    assert [one.query for one in rewards.probed[0]] == [p.query for p in rewards.probe_prompts[:3]]
+    left = json.loads((tmp_path / "training.json").read_text())
+    assert (left["probes"], left["probes_dropped"]) == (3, 1)
+
+
 def test_probes_that_end_otherwise_than_the_prompts_are_refused(
     train: Callable[..., Worth], tmp_path: Path
 ) -> None:
