@@ -63,10 +63,10 @@ def run(
     _check_until(until, chosen)
     kit = open_ingredients(chosen, library)
     folder = out or Path("runs") / plan_path(plan).stem
+    check_texts(kit)
     if dry_run:
         _show_preview(kit, folder)
     else:
-        check_texts(kit)
         _make(kit, folder, order, until)
 
 

@@ -39,6 +39,8 @@ def repetition_cut(text: str, separators: Sequence[str] = SEPARATORS) -> str:
 
 def pieces(text: str, separators: Sequence[str] = SEPARATORS) -> list[str]:
     """Split after every separator; joined, the pieces are the text."""
+    if not separators:
+        return [text]
     return re.split(f"(?<=[{re.escape(''.join(separators))}])", text)
 
 

@@ -99,3 +99,8 @@ def test_cutting_a_list_twice_is_cutting_it_once(text, keep):
 def test_case_spacing_and_punctuation_do_not_make_another_text():
     assert exact_key("Name  three\tcats!") == exact_key("name three cats") == "name three cats"
     assert exact_key("Straße") == exact_key("STRASSE")
+
+
+def test_without_separators_a_text_is_one_piece():
+    assert pieces("One. Two.", ()) == ["One. Two."]
+    assert repetition_cut("One. One.", ()) == "One. One."

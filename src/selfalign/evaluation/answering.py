@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from selfalign.core.chat import ChatPrompt, render_chat
 from selfalign.core.protocols import Completion, LanguageModel, Sampling
+from selfalign.core.ranges import AtLeastOne, Nucleus, ZeroOrMore
 from selfalign.core.records import Dropped, Instruction, Kept, Record, Settings, rng_for
 from selfalign.core.stage import Stage
 
@@ -18,11 +19,11 @@ from selfalign.core.stage import Stage
 class AnsweringConfig(Settings):
     """How answers are drawn for an exam; each default says whose it is."""
 
-    temperature: float = 0.0
+    temperature: ZeroOrMore = 0.0
     """Ours: greedy, so that a mark is a fact about the weights. The papers' evaluations use 0.7."""
-    top_p: float = 1.0
+    top_p: Nucleus = 1.0
     """Ours; without effect when greedy."""
-    max_tokens: int = 256
+    max_tokens: AtLeastOne = 256
     """Ours: room for the thoughts too, where a model is shown the principles."""
     seed: int = 0
     """Ours; without effect when greedy."""

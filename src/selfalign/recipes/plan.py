@@ -8,12 +8,15 @@ out the numbers of arXiv:2305.03047v2. A model name is a value in a plan, never 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 import selfalign
 from selfalign.core.errors import PlanError
 from selfalign.core.novelty import NoveltySettings
 from selfalign.core.protocols import FineTuning
+from selfalign.core.ranges import AtLeastOne, NotNegative
 from selfalign.core.records import Settings
 from selfalign.evaluation.answering import AnsweringConfig
 from selfalign.recipes.plan_file import read_settings
@@ -42,7 +45,7 @@ class Stage1(Settings):
     growth: Growth = Growth()
     topics: TopicConfig = TopicConfig()
     topic_filters: TopicFilters = TopicFilters()
-    topic_rounds: int = ROUNDS
+    topic_rounds: NotNegative = ROUNDS
     """The authors' launch script; 0: only the topics a person wrote."""
     red_teaming: RedTeamingConfig = RedTeamingConfig()
     merge_novelty: NoveltySettings | None = None
@@ -63,7 +66,7 @@ class Stage4(Settings):
     """How the engraved model answers at length, and how the final model learns it."""
 
     verbose: VerboseConfig = VerboseConfig()
-    chats: tuple[str, ...] = ("chat/standard", "chat/concise")
+    chats: Annotated[tuple[str, ...], Field(min_length=1)] = ("chat/standard", "chat/concise")
     """The paper: standard and concise prompts take turns."""
     identity: bool = True
     """The paper: the identity questions are asked as well."""
@@ -75,7 +78,7 @@ class Evaluation(Settings):
 
     task: Literal["calf"] | None = None
     """Ours: the exam to sit; None: no exam fits an arbitrary model, so nothing is evaluated."""
-    n: int = 400
+    n: AtLeastOne = 400
     """Ours: questions, the kinds in turn."""
     seed: int = 1
     """Ours: draws the questions."""
@@ -101,9 +104,9 @@ class Plan(Settings):
     """Ours: who the assistant says made it."""
     seed: int = 0
     """Ours: every random draw of the run derives from it."""
-    limit: int | None = None
+    limit: AtLeastOne | None = None
     """Ours: at most so many instructions go on from stage 1; None: all."""
-    batch_size: int | None = None
+    batch_size: AtLeastOne | None = None
     """Ours: rows generated at once; None: the engine decides. Changes speed, no outcome."""
     stage1: Stage1 = Stage1()
     stage2: SelfAlignmentConfig = SelfAlignmentConfig()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from selfalign.core.errors import PlanError
+from selfalign.core.errors import PlanError, SelfAlignError
 from selfalign.recipes.ingredients import open_ingredients
 from selfalign.recipes.plan import Plan, load_plan, shipped_plans
 from selfalign.recipes.preview import check_texts
@@ -58,3 +58,50 @@ def test_what_a_run_writes_down_is_the_plan_it_had(tmp_path):
     plan = load_plan("pocket", ["stage3.fine_tuning.rank=3", "evaluation.n=8"])
     begin(tmp_path, Order(plan="pocket"), plan)
     assert reopen(tmp_path).plan == plan
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "stage3.fine_tuning.rank=0",
+        "stage3.fine_tuning.rank=-1",
+        "stage3.fine_tuning.learning_rate=nan",
+        "stage4.fine_tuning.learning_rate=.inf",
+        "stage4.fine_tuning.learning_rate=-1",
+        "stage3.fine_tuning.epochs=0",
+        "stage3.fine_tuning.seed=-1",
+        "stage1.growth.requests_per_round=0",
+        "stage1.growth.target=-3",
+        "stage1.topic_rounds=-1",
+        "stage1.self_instruct.top_p=1.5",
+        "stage2.temperature=-0.1",
+        "stage2.max_tokens=0",
+        "stage4.chats=[]",
+        "limit=0",
+        "batch_size=0",
+        "evaluation.n=0",
+        "salmon.policy.training.rollout_batch=1",
+        "salmon.policy.training.clip=1e400",
+        "salmon.reward_model.training.held_out=-1",
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused_before_a_run_begins(override):
+    field = override.partition("=")[0]
+    with pytest.raises(PlanError, match=rf"`{field}`: .*correct it"):
+        load_plan("papers", [override])
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["salmon.policy.training.update_batch=577", "salmon.policy.training.algorithm=rloo"],
+)
+def test_a_policy_training_that_could_only_fail_is_refused_before_a_run_begins(override):
+    plan = load_plan("papers", [override])
+    with pytest.raises(PlanError, match=r"the plan's salmon\.policy\.training\.\w+: "):
+        check_texts(open_ingredients(plan))
+
+
+def test_every_conversation_that_stage_4_trains_on_is_looked_for_before_a_run_begins():
+    plan = load_plan("papers", ["stage4.chats=[chat/standard, chat/nowhere]"])
+    with pytest.raises(SelfAlignError, match=r"chat/nowhere\.md"):
+        check_texts(open_ingredients(plan))

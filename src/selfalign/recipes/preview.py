@@ -5,13 +5,17 @@ plan + library  ->  per stage: how many prompts, and the first one as the model 
 
 from collections.abc import Iterator
 
+from selfalign.core.errors import PlanError, TrainingError
 from selfalign.core.records import Instruction
 from selfalign.recipes.evaluate import CONDITIONS
 from selfalign.recipes.ingredients import Ingredients
 from selfalign.recipes.ingredients_salmon import SalmonIngredients
 from selfalign.recipes.no_model import NoModel, Preview
+from selfalign.recipes.plan import Plan
 from selfalign.recipes.preview_salmon import preview_salmon
 from selfalign.self_align.stage1_topic_guided_red_teaming import draw_hints, solved_hints
+from selfalign.trainers.ppo_checks import check as check_ppo
+from selfalign.trainers.trl_settings import check as check_trl
 
 SHOWN = 2
 """Ours: training examples shown per stage."""
@@ -50,11 +54,28 @@ def preview(kit: Ingredients) -> Iterator[Preview]:
 def check_texts(kit: Ingredients) -> None:
     """Render the first prompt of every stage, so that a broken text stops a run before it begins.
 
+    Settings that the last stage would refuse are refused here as well.
+
     Raises:
         SelfAlignError: a file is missing or wrong; file, field and way out are named.
     """
     for _ in preview(kit):
         pass
+    for name in kit.plan.stage4.chats:
+        kit.chat(name)
+    _check_policy_training(kit.plan)
+
+
+def _check_policy_training(plan: Plan) -> None:
+    """Refuse a training that could only fail, before the hours that lead to it."""
+    if plan.salmon is None:
+        return
+    recipe = plan.salmon.policy.training
+    try:
+        (check_ppo if recipe.algorithm == "ppo" else check_trl)(recipe)
+    except TrainingError as error:
+        field = f"salmon.policy.training.{error.field}"
+        raise PlanError(f"the plan's {field}: {error}", field=field) from None
 
 
 def _preview_stage1(kit: Ingredients) -> Iterator[Preview]:

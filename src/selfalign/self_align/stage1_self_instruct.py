@@ -29,6 +29,7 @@ from selfalign.core.library import SeedTask
 from selfalign.core.novelty import NoveltySettings, select_novel
 from selfalign.core.prompts import Prompt
 from selfalign.core.protocols import END_OF_TEXT, Completion, LanguageModel, Sampling
+from selfalign.core.ranges import AtLeastOne, NotNegative, Nucleus, ZeroOrMore
 from selfalign.core.records import Dropped, Kept, Record, RecordId, Settings, rng_for
 from selfalign.core.stage import Stage
 from selfalign.core.store import Run
@@ -60,19 +61,19 @@ class SelfInstructConfig(Settings):
 
     layout: Layout = "blocks"
     """The authors: a block per task, with instruction and input. "lines" is ours."""
-    examples: int = 5
+    examples: AtLeastOne = 5
     """The authors' launch script: tasks shown per prompt (their code's default is 3)."""
-    asked: int = 20
+    asked: AtLeastOne = 20
     """The paper's prompt asks for twenty tasks in all; items numbered higher are not read."""
     drop_last: Literal["always", "cut"] = "always"
     """The authors: the last item always. "cut": only if the length limit cut it, as in Alpaca."""
     no_input: str = "<noinput>"
     """The marker our prompt names for a task without an input."""
-    temperature: float = 1.0
+    temperature: ZeroOrMore = 1.0
     """The authors' launch script."""
-    top_p: float = 0.98
+    top_p: Nucleus = 0.98
     """The authors' launch script."""
-    max_tokens: int = 384
+    max_tokens: AtLeastOne = 384
     """The paper's appendix; the authors' launch script has 1,024."""
     ban: tuple[str, ...] = (END_OF_TEXT,)
     """The authors' code: the end token is forbidden, so that the list goes on to the limit."""
@@ -81,9 +82,9 @@ class SelfInstructConfig(Settings):
 class TaskFilters(Settings):
     """Which items are kept; each default says whose it is."""
 
-    min_words: int = 4
+    min_words: NotNegative = 4
     """The authors' code, from Alpaca: three words are too few."""
-    max_words: int = 150
+    max_words: AtLeastOne = 150
     """The authors' code, from Alpaca."""
     blacklist: tuple[str, ...] = BLACKLIST
     """The authors' code: whole words, in any case, in the instruction or its input."""
@@ -98,11 +99,11 @@ class Growth(Settings):
 
     seeds_only: bool = False
     """The paper's text: False, examples come from seeds and kept tasks. The authors' run: True."""
-    target: int = 262_144
+    target: NotNegative = 262_144
     """The authors' launch script: 32 replicas of 8,192; the round that reaches it is completed."""
-    requests_per_round: int = 2048
+    requests_per_round: AtLeastOne = 2048
     """The authors' launch script: 32 replicas ask 64 prompts at a time."""
-    rounds: int = 1000
+    rounds: NotNegative = 1000
     """Ours: gives up after so many rounds, for a model that writes nothing new."""
 
 

@@ -27,6 +27,7 @@ from selfalign.core.errors import InputError
 from selfalign.core.library import QuestionType
 from selfalign.core.prompts import Prompt
 from selfalign.core.protocols import END_OF_TEXT, Completion, LanguageModel, Sampling
+from selfalign.core.ranges import AtLeastOne, Nucleus, ZeroOrMore
 from selfalign.core.records import (
     Dropped,
     Instruction,
@@ -48,9 +49,9 @@ HINT_GAPS = {"number", "question_type", "topic"}
 class RedTeamingConfig(Settings):
     """How instructions are written from hints; each default says whose it is."""
 
-    solved: int = 5
+    solved: AtLeastOne = 5
     """The authors' launch script: solved hints per prompt, drawn from the seeds."""
-    asked: int = 5
+    asked: AtLeastOne = 5
     """The authors' launch script: unsolved hints per prompt (their code's default is 15)."""
     hint: str = "${number}. ${question_type}. Topic: ${topic}"
     """Ours: how a hint is written."""
@@ -58,11 +59,11 @@ class RedTeamingConfig(Settings):
     """Ours: how an instruction is written; what precedes it must come back unchanged."""
     drop_last: Literal["always", "cut"] = "always"
     """The authors: the last line always. "cut": only if the length limit cut it."""
-    temperature: float = 1.0
+    temperature: ZeroOrMore = 1.0
     """The authors' launch script."""
-    top_p: float = 0.95
+    top_p: Nucleus = 0.95
     """The authors' launch script; the paper's appendix has 0.98."""
-    max_tokens: int = 384
+    max_tokens: AtLeastOne = 384
     """The paper's appendix and the authors' launch script."""
     ban: tuple[str, ...] = (END_OF_TEXT,)
     """The authors' code: the end token is forbidden."""

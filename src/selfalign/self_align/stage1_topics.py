@@ -21,6 +21,7 @@ from functools import cached_property
 from selfalign.core.library import QuestionType
 from selfalign.core.prompts import Prompt
 from selfalign.core.protocols import END_OF_TEXT, Completion, LanguageModel, Sampling
+from selfalign.core.ranges import AtLeastOne, NotNegative, Nucleus, ZeroOrMore
 from selfalign.core.records import Dropped, Kept, Record, RecordId, Settings, rng_for
 from selfalign.core.stage import Stage
 from selfalign.core.store import Run
@@ -45,17 +46,17 @@ class Topic(Record):
 class TopicConfig(Settings):
     """How topics are brainstormed; each default says whose it is."""
 
-    shown: int = 5
+    shown: AtLeastOne = 5
     """The authors' launch script: topics that begin the list, once a type has `enough`."""
-    enough: int = 10
+    enough: NotNegative = 10
     """The authors' code: while a type has fewer, each prompt begins with one topic."""
-    lines: int = 20
+    lines: AtLeastOne = 20
     """The authors' code: lines read per completion (the prompt asks for ten topics in all)."""
-    temperature: float = 1.0
+    temperature: ZeroOrMore = 1.0
     """The authors' launch script."""
-    top_p: float = 0.98
+    top_p: Nucleus = 0.98
     """The authors' launch script."""
-    max_tokens: int = 128
+    max_tokens: AtLeastOne = 128
     """The authors' launch script; the paper's appendix has 384."""
     ban: tuple[str, ...] = (END_OF_TEXT,)
     """The authors' code: the end token is forbidden."""
@@ -64,7 +65,7 @@ class TopicConfig(Settings):
 class TopicFilters(Settings):
     """Which topics are kept; each default says whose it is."""
 
-    max_words: int = 3
+    max_words: AtLeastOne = 3
     """The authors' code, and a rule of the prompt."""
     capital: bool = True
     """The authors' code, and a rule of the prompt: the first character is one of A-Z."""

@@ -35,6 +35,7 @@ from selfalign.core.protocols import (
     Sampling,
     SupervisedTrainer,
 )
+from selfalign.core.ranges import AtLeastOne, NotNegative, Nucleus, ZeroOrMore
 from selfalign.core.records import (
     Checkpoint,
     Dropped,
@@ -77,24 +78,24 @@ class VerboseResponse(Record):
 class VerboseConfig(Settings):
     """Choices of this stage; each default says whose it is."""
 
-    temperature: float = 0.3
+    temperature: ZeroOrMore = 0.3
     """The authors' launch script."""
-    top_p: float = 0.7
+    top_p: Nucleus = 0.7
     """The authors' launch script."""
-    max_tokens: int = 512
+    max_tokens: AtLeastOne = 512
     """The authors' launch script."""
     ngram_penalty: tuple[float, ...] = (0.0, 0.0, 1.0, 2.0)
     """The authors' launch script, per repeated 1-, 2-, 3- and 4-gram; the paper says only that
     repetition is penalised. Taken from the logits of tokens that begin a word."""
     separators: tuple[str, ...] = VERBOSE_SEPARATORS
     """The authors' code: where the repetition cut splits."""
-    list_items: int = 12
+    list_items: AtLeastOne = 12
     """The authors' code: a numbered list is cut before its thirteenth item."""
-    min_unfinished_chars: int = 128
+    min_unfinished_chars: NotNegative = 128
     """The authors' code: an unfinished answer is at least so long."""
     artefacts: tuple[str, ...] = ("See also", "External links")
     """The authors' code: headings of encyclopaedia pages."""
-    echo_words: int = 10
+    echo_words: AtLeastOne = 10
     """Ours: a sentence of the prompt of so many words or more betrays it (the authors list two)."""
 
 
