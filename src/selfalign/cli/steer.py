@@ -15,7 +15,7 @@ from selfalign.core.errors import InputError
 from selfalign.salmon.oversight import Suspected
 from selfalign.salmon.principle_state import AlwaysOn, Change, Removed, Reweighed
 from selfalign.salmon.rollout_rewards import suspicion_log
-from selfalign.salmon.steering import STEERING, Steering
+from selfalign.salmon.steering import STEERING, Steerable, Steering
 
 
 def steer(
@@ -41,9 +41,8 @@ def steer(
     changes = changes_of(always or (), weight or (), remove or ())
     if changes:
         number = steering.edit(changes)
-        step = steering.steerable().step
         say(f"edit {number}: {', '.join(map(str, changes))}")
-        say(f"it takes effect at the next batch of rollouts (the training is at step {step})")
+        say(f"it takes effect {_when(steering.steerable())}")
     elif not list_:
         raise InputError(
             "nothing to change: give --always TEXT, --weight NAME=W or --remove NAME, or --list to "
@@ -51,6 +50,13 @@ def steer(
         )
     if list_:
         _show(run, steering)
+
+
+def _when(now: Steerable) -> str:
+    if now.stopped:
+        return "where the training goes on: it has stopped, so run its command again"
+    last = f"; its last is {now.steps - 1}" if now.steps else ""
+    return f"at the next batch of rollouts (the training is at step {now.step}{last})"
 
 
 def changes_of(
@@ -95,6 +101,8 @@ def _show(run: Path, steering: Steering) -> None:
             say(f"edit {edit.number}, {edit.edit.made}: {edit.edit} (from step {line.step} on)")
     for edit in steering.pending():
         say(f"edit {edit.number}, {edit.edit.made}: {edit.edit} (not heard yet)")
+    for edit in steering.late():
+        say(f"edit {edit.number}, {edit.edit.made}: {edit.edit} (came too late: never heard)")
     suspicions = suspicion_log(run / now.training)
     for one in suspicions.of(suspicions.steps):
         _show_suspicion(one)

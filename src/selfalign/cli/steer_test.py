@@ -107,6 +107,53 @@ def test_what_cannot_be_done_is_exit_code_2_and_writes_nothing(run, words, answe
     assert edits(run) == []
 
 
+@pytest.mark.parametrize(
+    ("how", "answer"),
+    [
+        ({"step": 39, "steps": 40}, "is at its last step, 39, and an edit would never be heard"),
+        ({"step": 39, "steps": 40, "ended": True}, "has ended, and an edit would never be heard"),
+        ({"ended": True}, "has ended, and an edit would never be heard"),
+    ],
+)
+def test_what_nobody_would_hear_any_more_is_exit_code_2(run, how, answer, capsys):
+    steering = Steering(run / "steering")
+    steering.announce(steering.steerable().model_copy(update=how))
+    assert run_command(["steer", str(run), "--always", "Be brief."]) == 2
+    said = capsys.readouterr().err
+    assert answer in said
+    assert "too late" in said
+    assert "plan's schedule" in said
+    assert edits(run) == []
+
+
+def test_it_is_said_when_an_edit_takes_effect(run, capsys):
+    steering = Steering(run / "steering")
+    for what, how, answer in (
+        (
+            "vivid",
+            {"steps": 40},
+            "at the next batch of rollouts (the training is at step 7; its last is 39)",
+        ),
+        (
+            "candor",
+            {"steps": 8, "stopped": True},
+            "where the training goes on: it has stopped, so run its",
+        ),
+    ):
+        steering.announce(steering.steerable().model_copy(update=how))
+        assert run_command(["steer", str(run), "--remove", what]) == 0
+        assert f"it takes effect {answer}" in capsys.readouterr().out
+
+
+def test_the_list_shows_what_came_too_late(run, capsys):
+    assert run_command(["steer", str(run), "--always", "Be brief."]) == 0
+    Steering(run / "steering").close()
+    assert run_command(["steer", str(run), "--list"]) == 0
+    said = capsys.readouterr().out
+    assert 'always "Be brief." (came too late: never heard)' in said
+    assert "salmon.stage3-1, step 7 (ended)" in said
+
+
 def test_a_removal_that_leaves_too_few_is_refused(run, capsys):
     names = open_library().constitution("salmon_rl").names
     twelve = [word for name in names[:12] for word in ("--remove", name)]

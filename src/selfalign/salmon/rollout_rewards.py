@@ -98,9 +98,8 @@ class RolloutRewards:
         """What the trainer may answer for the probes; never trained on."""
         self._held_out: dict[int, ProbeScores] = {}
         self._begun = False
-        if self._steering is not None:
-            begun = [heard.step for heard in self._steering.heard(folder.name)]
-            self._announced(self._steering, max(begun, default=0))
+        self._steps: int | None = None
+        self._announce()
 
     @property
     def _steering(self) -> Steering | None:
@@ -207,33 +206,66 @@ class RolloutRewards:
 
     # ---- principles
 
+    def foretell(self, steps: int) -> None:
+        """Refuse edits from the last of so many steps on."""
+        self._steps = steps
+        self._announce()
+
+    def stop(self, why: str) -> None:
+        """Take down why the training stopped by itself; edits are heard where it goes on."""
+        write_whole(self._folder / STOPPED, f"{why}\n")
+        self._begun = False
+        self._announce()
+
     def end(self) -> None:
-        """Say that the training is over: no further edit will be heard."""
+        """Say that the training is over, and which edits came too late for it."""
         (self._folder / STOPPED).unlink(missing_ok=True)
         if self._steering is not None:
-            last = self._steering.steerable()
-            self._steering.announce(last.model_copy(update={"ended": True}))
+            for edit in self._steering.close():
+                self._oversight.note(
+                    f"edit {edit.number} was never applied, since it came in the last batch of "
+                    f"rollouts: {edit.edit}. Write it into the plan's schedule, and run that."
+                )
 
     def _in_force(self, step: int) -> _InForce:
         """Hear what is new, and return what holds at a step."""
         if self._steering is None:
             return _InForce(self._rewarding.principles.at(step), (), ())
         stopped = self._folder / STOPPED
-        anew = not self._begun and stopped.exists() and bool(self._steering.pending())
-        self._begun = True
-        for edit in self._steering.hear(self._folder.name, step, anew=anew):
+        with self._steering.alone():
+            anew = not self._begun and stopped.exists() and bool(self._steering.pending())
+            self._begun = True
+            new = self._steering.hear(self._folder.name, step, anew=anew)
+            if anew:
+                stopped.unlink()
+            self._announce()
+        for edit in new:
             self._oversight.note(f"from step {step} on: {edit.edit}")
-        if anew:
-            stopped.unlink()
-        return self._announced(self._steering, step)
+        return self._held(self._steering, step)
 
-    def _announced(self, steering: Steering, step: int) -> _InForce:
-        """Work out what holds at a step by what was heard, and tell those who edit."""
+    def _announce(self) -> None:
+        """Tell those who edit where the training is: at the last step it has ever begun."""
+        if self._steering is None:
+            return
+        begun = [line.step for line in self._steering.heard(self._folder.name)]
+        last = max(begun, default=0)
+        self._steering.announce(
+            Steerable(
+                training=self._folder.name,
+                step=last,
+                steps=self._steps if begun else None,
+                k=self._rewarding.principles.k,
+                state=self._held(self._steering, last).state,
+                stopped=not self._begun and (self._folder / STOPPED).exists(),
+            )
+        )
+
+    def _held(self, steering: Steering, step: int) -> _InForce:
+        """Work out what holds at a step by what was heard."""
         plan, training = self._rewarding.principles, self._folder.name
         heard = [line for line in steering.heard(training) if line.step <= step]
         edits = sorted((line.step, edit.number, edit) for line in heard for edit in line.edits)
         state, unfit = fold(plan.at(step), [c for *_, e in edits for c in e.changes], plan.k)
-        steering.announce(Steerable(training=training, step=step, k=plan.k, state=state))
         new = [c for at, _, e in edits if at == step for c in e.edit.changes]
         return _InForce(state, tuple(map(str, new)), tuple(map(str, unfit)))
 

@@ -19,14 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfalign.core.chat import ChatPrompt, render_chat
-from selfalign.core.disk import write_whole
 from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import PolicyPrompt, PolicyTrainer, PolicyTraining
 from selfalign.core.records import Checkpoint, Instruction, digest
 from selfalign.core.stage import Training
 from selfalign.salmon.oversight import Oversight
 from selfalign.salmon.rewarding import Rewarding
-from selfalign.salmon.rollout_rewards import STOPPED, RolloutRewards
+from selfalign.salmon.rollout_rewards import RolloutRewards
 
 __all__ = ["ReinforcementLearning", "RolloutRewards"]
 
@@ -78,7 +77,7 @@ class ReinforcementLearning(Training[Instruction]):
                 folder=folder,
             )
         except TrainingError as stop:
-            write_whole(folder / STOPPED, f"{stop}\n")
+            rewards.stop(str(stop))
             raise
         rewards.end()
         return Checkpoint(base=self.policy.base, revision=self.policy.revision, adapter="weights")

@@ -10,6 +10,7 @@ from selfalign.core.constitution import Constitution, Principle
 from selfalign.core.errors import ConstitutionError, InputError, TrainingError
 from selfalign.core.library import open_library
 from selfalign.core.protocols import (
+    ForetoldRewardFunction,
     PolicyPrompt,
     PolicyTraining,
     ProbedRewardFunction,
@@ -430,15 +431,20 @@ def test_a_hack_is_written_down_once_with_samples_and_remedy(tmp_path):
 class Policy:
     """A policy trainer whose policy says what a script says."""
 
-    def __init__(self, steps=3, stop_at=None, say=plainly):
+    def __init__(self, steps=3, stop_at=None, say=plainly, foretells=True, on_step=None):
         self.steps, self.stop_at, self.say = steps, stop_at, say
+        self.foretells, self.on_step = foretells, on_step or (lambda step: None)
         self.prompts: list[PolicyPrompt] = []
 
     def __call__(self, prompts, *, policy, reward_model, rewards, recipe, folder):
         self.prompts = list(prompts)
         self.rewards: RewardFunction = rewards
+        if self.foretells:
+            assert isinstance(rewards, ForetoldRewardFunction)
+            rewards.foretell(self.steps)
         for step in range(self.steps):
             rewards(step, batch(step, say=self.say), by_length)
+            self.on_step(step)
             if step == self.stop_at:
                 raise TrainingError("the KL budget is spent")
         (folder / "weights").mkdir(exist_ok=True)
@@ -504,6 +510,68 @@ def test_who_looks_on_renames_no_training_but_rewards_and_probes_do():
         training(Policy(), rules=rewarding({"from_step": 9, "always": ["Be brief."]})).key,
     }
     assert len(others | {plain}) == 6
+
+
+def test_an_edit_is_refused_as_soon_as_the_last_batch_has_begun(tmp_path):
+    steering, said = Steering(tmp_path / "steering"), []
+
+    def edit(step):
+        try:
+            said.append(steering.edit([AlwaysOn(text=f"Be brief {step}.")]))
+        except InputError as error:
+            said.append(str(error))
+
+    training(Policy(3, on_step=edit), Oversight(steering))(INSTRUCTIONS, tmp_path / "training")
+    assert said[:2] == [1, 2]
+    assert "is at its last step, 2" in said[2]
+    assert steering.pending() == steering.late() == []
+    assert {r.always[-1] for r in clauses_of(tmp_path / "training", 2)} == {"Be brief 1."}
+
+
+def test_an_edit_in_the_last_batch_of_a_trainer_that_foretells_nothing_is_named_at_the_end(
+    tmp_path,
+):
+    steering, notes = Steering(tmp_path / "steering"), []
+
+    def edit(step):
+        if step == 2:
+            steering.edit([AlwaysOn(text="Be brief.")])
+
+    trainer = Policy(3, foretells=False, on_step=edit)
+    oversight = Oversight(steering, note=notes.append)
+    training(trainer, oversight)(INSTRUCTIONS, tmp_path / "training")
+    (note,) = notes
+    assert note.startswith("edit 1 was never applied, since it came in the last batch of rollouts")
+    assert 'always "Be brief."' in note
+    assert [edit.number for edit in steering.late()] == [1]
+    training(Policy(1), oversight)(INSTRUCTIONS, tmp_path / "another")
+    assert notes == [note]
+    assert all("Be brief." not in r.always for r in clauses_of(tmp_path / "another", 0))
+
+
+def test_a_training_that_does_steps_again_is_announced_at_the_last_it_has_begun(tmp_path):
+    steering = Steering(tmp_path / "steering")
+    for steps in (5, 3):
+        rewards = RolloutRewards(
+            rewarding(), INSTRUCTIONS, tmp_path / "training", Oversight(steering)
+        )
+        rewards.foretell(5)
+        for step in range(steps):
+            rewards(step, batch(step), by_length)
+    assert steering.steerable().step == 4
+    with pytest.raises(InputError, match="is at its last step, 4"):
+        steering.edit([AlwaysOn(text="Be brief.")])
+
+
+def test_after_a_stop_in_the_last_batch_an_edit_is_still_heard(tmp_path):
+    folder, steering = tmp_path / "training", Steering(tmp_path / "steering")
+    with pytest.raises(TrainingError, match="KL budget"):
+        training(Policy(3, stop_at=2), Oversight(steering))(INSTRUCTIONS, folder)
+    assert steering.steerable().stopped
+    steering.edit([AlwaysOn(text="Be brief.")])
+    training(Policy(3), Oversight(steering))(INSTRUCTIONS, folder)
+    assert {r.always[-1] for r in clauses_of(folder, 2)[-16:]} == {"Be brief."}
+    assert (steering.pending(), steering.late()) == ([], [])
 
 
 def test_after_a_stop_the_training_goes_on_under_what_was_typed_since(tmp_path):

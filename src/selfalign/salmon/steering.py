@@ -4,13 +4,14 @@ Paper: arXiv:2310.05910v2, "Preventing Reward Hacking". There, the training was 
 
     selfalign steer  ->  RUN/steering/edits.jsonl      one validated edit per line, any process
     next rollouts    ->  RUN/steering/applied.jsonl    per step: which edits were heard, written
-                                                       before they are used
+                                                       before they are used; which came too late
     a changed state  ->  RUN/steering/principles.json  what an edit is checked against
 
 An edit belongs to the one training that first hears it. A step that was begun before a crash is
 done again under exactly the edits it had, whatever was typed in since; but after a hard stop (the
 KL budget, a collapsed probe) new edits are heard where the training goes on, or it could only run
-into the same stop again.
+into the same stop again. Once the last step is begun, an edit is refused; one that came too late
+all the same, since nobody knew which step was the last, is said to have, and is heard by no other.
 """
 
 import fcntl
@@ -75,6 +76,8 @@ class Heard(_Frozen):
     """New at this step; none: the step was begun without a new one."""
     anew: bool = False
     """True: lines of this training from this step on, written before, no longer count."""
+    late: bool = False
+    """True: the edits came when this step, the last one, had begun, and were never heard."""
 
 
 class Steerable(_Frozen):
@@ -84,11 +87,29 @@ class Steerable(_Frozen):
     """Name of the training's folder."""
     step: int
     """The last one begun."""
+    steps: int | None = None
+    """How many there will be; None: that is not known, or none has begun."""
     k: int
     """Principles drawn per query."""
     state: PrincipleState
+    stopped: bool = False
+    """Whether the training stopped by itself, so that edits are heard where it goes on."""
     ended: bool = False
     """Whether the training is over, and nobody listens any more."""
+
+    def check_listening(self) -> None:
+        """Make sure that an edit can still be heard.
+
+        Raises:
+            InputError: the training is over, or at its last step.
+        """
+        last = self.steps is not None and self.step + 1 >= self.steps
+        if self.ended or (last and not self.stopped):
+            over = "has ended" if self.ended else f"is at its last step, {self.step}"
+            raise InputError(
+                f"the training {self.training} {over}, and an edit would never be heard: it is "
+                f"too late. Write it into the plan's schedule, and run that."
+            )
 
 
 class Steering:
@@ -112,13 +133,9 @@ class Steering:
             UnwritableError: the folder cannot be written.
         """
         now = (clock or _utc)().isoformat(timespec="seconds")
-        with self._alone():
+        with self.alone():
             steerable = self.steerable()
-            if steerable.ended:
-                raise InputError(
-                    f"the training {steerable.training} has ended, and an edit would never be "
-                    f"heard. Write it into the plan's schedule, and run that."
-                )
+            steerable.check_listening()
             state, number = self.pending_state(), len(self.edits()) + 1
             for change in changes:
                 state = changed(state, NumberedChange(number, change), steerable.k)
@@ -153,16 +170,25 @@ class Steering:
 
     def heard(self, training: str | None = None) -> list[Heard]:
         """Return what was heard, step by step; None: by whatever training."""
+        lines = [line for line in self._lines() if not line.late]
+        return [line for line in lines if training in (None, line.training)]
+
+    def late(self) -> list[NumberedEdit]:
+        """Return the edits that came too late."""
+        return [edit for line in self._lines() if line.late for edit in line.edits]
+
+    def _lines(self) -> list[Heard]:
+        """Return what was heard or came too late, by whatever training."""
         lines: list[Heard] = []
         for line in read_lines(self._applied, Heard):
             if line.anew:
                 lines = [x for x in lines if x.training != line.training or x.step < line.step]
             lines.append(line)
-        return [line for line in lines if training in (None, line.training)]
+        return lines
 
     def pending(self) -> list[NumberedEdit]:
-        """Return the edits nobody has heard yet."""
-        heard = {edit.number for line in self.heard() for edit in line.edits}
+        """Return the edits nobody has heard yet, and somebody may."""
+        heard = {edit.number for line in self._lines() for edit in line.edits}
         return [edit for edit in self.edits() if edit.number not in heard]
 
     def pending_state(self) -> PrincipleState:
@@ -187,8 +213,8 @@ class Steering:
             return ()
         before = {
             edit.number
-            for line in self.heard()
-            if line.training != training or line.step < step
+            for line in self._lines()
+            if line.training != training or line.step < step or line.late
             for edit in line.edits
         }
         new = tuple(edit for edit in self.edits() if edit.number not in before)
@@ -209,9 +235,26 @@ class Steering:
                 raise unwritable(self.folder, error) from error
             write_whole(self._principles, steerable)
 
+    def close(self) -> list[NumberedEdit]:
+        """Say that the training is over; return the edits that came too late for it.
+
+        Raises:
+            UnwritableError: the folder cannot be written.
+        """
+        with self.alone():
+            last, late = self.steerable(), self.pending()
+            if late:
+                line = Heard(training=last.training, step=last.step, edits=tuple(late), late=True)
+                append_lines(self._applied, [line])
+            self.announce(last.model_copy(update={"ended": True, "stopped": False}))
+        return late
+
     @contextmanager
-    def _alone(self) -> Generator[None]:
-        """Keep other editors waiting; where a disk knows no locks, do without."""
+    def alone(self) -> Generator[None]:
+        """Keep other editors waiting; where a disk knows no locks, do without.
+
+        Between hearing and announcing a step, so that an edit accepted is an edit heard.
+        """
         if not self.folder.is_dir():
             yield
             return

@@ -122,6 +122,31 @@ def test_before_and_after_the_training_there_is_nobody_to_hear(tmp_path, steerin
         steering.edit([BRIEF])
 
 
+def test_an_edit_at_the_last_step_is_refused_unless_that_step_is_going_to_be_done_again(steering):
+    announce(steering, step=38, steps=40)
+    assert steering.edit([BRIEF]) == 1
+    announce(steering, step=39, steps=40)
+    with pytest.raises(InputError, match=r"is at its last step, 39.* too late"):
+        steering.edit([KIND])
+    announce(steering, step=39, steps=40, stopped=True)
+    assert steering.edit([KIND]) == 2
+
+
+def test_an_edit_that_came_too_late_is_said_to_have_and_heard_by_no_later_training(steering):
+    steering.edit([BRIEF])
+    steering.hear("salmon.stage3-1", 0)
+    steering.edit([KIND])
+    (late,) = steering.close()
+    assert late.changes == [NumberedChange(2, KIND)]
+    assert (steering.late(), steering.pending(), steering.close()) == ([late], [], [])
+    with pytest.raises(InputError, match="has ended"):
+        steering.edit([KIND])
+    assert steering.hear("salmon.stage3-2", 0) == ()
+    assert in_force(steering, 9) == [NumberedChange(1, BRIEF)]
+    announce(steering)
+    assert steering.edit([KIND]) == 3
+
+
 def test_a_line_a_crash_left_unfinished_is_no_edit(steering):
     steering.edit([BRIEF])
     with (steering.folder / "edits.jsonl").open("a") as file:

@@ -32,6 +32,7 @@ import torch
 
 from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import (
+    ForetoldRewardFunction,
     PolicyPrompt,
     PolicyTraining,
     ProbedRewardFunction,
@@ -173,6 +174,8 @@ class _Run:
 
     def to_the_end(self) -> None:
         """Do the steps that are left, with checkpoints in between."""
+        if isinstance(self._rewards, ForetoldRewardFunction):
+            self._rewards.foretell(self._steps)
         for step in range(self._from.steps_done, self._steps):
             line = self._step(step)
             self._log.write(line)

@@ -509,3 +509,28 @@ def test_each_epoch_deals_every_response_once_in_another_order() -> None:
         2,
         1,
     ] * 2
+
+
+class Foretold(Worth):
+    """Is told how many steps there will be, before the first one."""
+
+    def foretell(self, steps: int) -> None:
+        assert self.batches == []
+        self.steps = steps
+
+
+def test_how_many_steps_there_will_be_is_told_before_the_first(
+    checkpoints: tuple[Checkpoint, Checkpoint], tmp_path: Path
+) -> None:
+    rewards = Foretold()
+    train(
+        checkpoints,
+        tmp_path,
+        RECIPE.model_copy(update={"steps": None, "epochs": 2.5}),
+        rewards=rewards,
+    )
+    assert (
+        rewards.steps
+        == len(rewards.batches)
+        == math.ceil(2.5 * len(PROMPTS) / RECIPE.rollout_batch)
+    )

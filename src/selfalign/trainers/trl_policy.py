@@ -35,6 +35,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 
 from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import (
+    ForetoldRewardFunction,
     PolicyPrompt,
     PolicyTraining,
     RewardFunction,
@@ -123,6 +124,8 @@ class TrlPolicyTrainer:
         folder.mkdir(parents=True, exist_ok=True)
         watch = Watch(recipe, folder, steps, self.on_step)
         judge = Judge(plan, fitting.probes, rewards, scorer.score, decoder(start.tokenizer), watch)
+        if isinstance(rewards, ForetoldRewardFunction):
+            rewards.foretell(steps)
         with hushed():
             trainer = self._trainer(start, judge, plan, recipe, folder, watch)
             resumed = self._train(trainer, recipe, folder)

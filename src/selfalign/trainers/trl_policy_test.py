@@ -479,3 +479,19 @@ def test_the_seed_decides_what_is_drawn(train: Callable[..., Worth], tmp_path: P
     )
     assert first.batches == again.batches
     assert first.batches != other.batches
+
+
+class Foretold(Worth):
+    """Is told how many steps there will be, before the first one."""
+
+    def foretell(self, steps: int) -> None:
+        assert self.batches == []
+        self.steps = steps
+
+
+def test_how_many_steps_there_will_be_is_told_before_the_first(
+    train: Callable[..., Worth], tmp_path: Path
+) -> None:
+    rewards = Foretold()
+    train(tmp_path, rewards=rewards, steps=None, epochs=1.0)
+    assert rewards.steps == len(rewards.batches) == 2
