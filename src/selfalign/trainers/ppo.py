@@ -41,7 +41,8 @@ from selfalign.core.protocols import (
 )
 from selfalign.core.records import Checkpoint, digest
 from selfalign.core.weights import CALF
-from selfalign.trainers.ppo_account import Curves, PpoReport, PpoStep, StepLog, ppo_card
+from selfalign.trainers.policy_account import Curves
+from selfalign.trainers.ppo_account import PpoReport, PpoStep, StepLog, ppo_card
 from selfalign.trainers.ppo_checkpoint import State, restore, save
 from selfalign.trainers.ppo_checks import check, check_kl
 from selfalign.trainers.ppo_update import Updater, measure

@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import PolicyPrompt, PolicyTraining, Sampled, Scorer
 from selfalign.core.records import Checkpoint
+from selfalign.trainers.policy_account import read_steps
 from selfalign.trainers.ppo import PpoTrainer
-from selfalign.trainers.ppo_account import PpoStep, read_steps
+from selfalign.trainers.ppo_account import PpoStep
 from selfalign.trainers.ppo_update import mini_batches
 from selfalign.trainers.trl_kit_test import (
     PROMPTS,
@@ -77,7 +78,7 @@ def train(
 def facts(folder: Path) -> list[dict[str, object]]:
     """The steps, without what the clock said."""
     clocks = {"seconds", "generation_seconds"}
-    return [step.model_dump(exclude=clocks) for step in read_steps(folder)]
+    return [step.model_dump(exclude=clocks) for step in read_steps(folder, PpoStep)]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,9 @@ def test_prompts_that_are_never_trained_on_are_answered_greedily_and_change_no_w
         train(checkpoints, tmp_path / str(number), rewards=probing)
     first, again = (probing.probed for probing in twice)
     assert first == again
-    assert sorted(first) == [step for step in range(len(read_steps(whole))) if step % 2 == 0]
+    assert sorted(first) == [
+        step for step in range(len(read_steps(whole, PpoStep))) if step % 2 == 0
+    ]
     assert all(one.query.startswith("held-out-") for probed in first.values() for one in probed)
     assert facts(tmp_path / "0") == facts(whole)
 
@@ -136,7 +139,7 @@ def test_a_policy_rewarded_for_a_letter_learns_to_write_it(
     recipe = RECIPE.model_copy(update={**update, "save_every": 100})
     worth = Worth(lambda one: min(4.0, one.response.count("e")))
     train((base(tiny_model), checkpoints[1]), tmp_path, recipe, rewards=worth)
-    steps = read_steps(tmp_path)
+    steps = read_steps(tmp_path, PpoStep)
     spread = steps[0].reward_std
     assert steps[-1].reward > steps[0].reward + spread
     assert steps[-1].kl > steps[0].kl
@@ -166,14 +169,14 @@ def test_training_moves_the_policy_away_from_where_it_started(
     after = adapter(whole)
     assert before.keys() == after.keys()
     assert all(not torch.equal(before[name], after[name]) for name in before)
-    first, *later = read_steps(whole)
+    first, *later = read_steps(whole, PpoStep)
     assert first.kl == pytest.approx(0.0, abs=1e-5)
     assert all(abs(step.kl) > 1e-4 for step in later)
     assert first.explained_variance == pytest.approx(0.0, abs=1e-6)
 
 
 def test_every_step_is_written_down(whole: Path) -> None:
-    steps = read_steps(whole)
+    steps = read_steps(whole, PpoStep)
     assert [step.step for step in steps] == [0, 1, 2]
     assert [step.learning_rate for step in steps] == pytest.approx([5e-3, 5e-3, 2.5e-3])
     for step in steps:
@@ -196,7 +199,7 @@ def test_the_reward_function_gets_every_rollout_with_its_kl_and_a_scorer(
     assert {one.query for one in everything[:6]} == {p.query for p in PROMPTS}
     assert all(one.kl is not None and math.isfinite(one.kl) for one in everything)
     assert len({round(score, 4) for scores in worth.scores for score in scores}) > 4
-    logged = read_steps(tmp_path)
+    logged = read_steps(tmp_path, PpoStep)
     for line, (_, sampled) in zip(logged, worth.batches, strict=True):
         assert line.kl == pytest.approx(sum(one.kl for one in sampled) / 8, abs=1e-6)
         assert line.tokens == pytest.approx(sum(one.tokens for one in sampled) / 8)
@@ -344,7 +347,9 @@ def test_epochs_count_steps_where_none_are_given(
 ) -> None:
     recipe = RECIPE.model_copy(update={"steps": None, "epochs": 2.5})
     train(checkpoints, tmp_path, recipe)
-    assert len(read_steps(tmp_path)) == math.ceil(2.5 * len(PROMPTS) / RECIPE.rollout_batch)
+    assert len(read_steps(tmp_path, PpoStep)) == math.ceil(
+        2.5 * len(PROMPTS) / RECIPE.rollout_batch
+    )
 
 
 def test_how_the_work_is_cut_into_passes_hardly_changes_the_weights(
@@ -371,7 +376,7 @@ def test_a_policy_beyond_max_kl_is_stopped_and_kept(
     kept = next((tmp_path / "checkpoints").glob("step-*"))
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     assert PeftModel.from_pretrained(model, kept / "policy")
-    done = len(read_steps(tmp_path))
+    done = len(read_steps(tmp_path, PpoStep))
     assert kept.name == f"step-{done:06d}"
     worth = Worth()
     train(checkpoints, tmp_path, recipe.model_copy(update={"max_kl": None}), rewards=worth)
@@ -466,7 +471,7 @@ def test_tensorboard_has_the_curves(
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     drawn = [event.value for event in events.Scalars("ppo/reward")]
-    assert drawn == pytest.approx([step.reward for step in read_steps(tmp_path)])
+    assert drawn == pytest.approx([step.reward for step in read_steps(tmp_path, PpoStep)])
 
 
 def test_other_trackers_get_the_same_points(
@@ -483,7 +488,7 @@ def test_other_trackers_get_the_same_points(
     monkeypatch.setitem(sys.modules, "trackio", tracker)
     train(checkpoints, tmp_path, RECIPE.model_copy(update={"steps": 2}), report_to=("trackio",))
     assert [step for step, _ in seen] == [-1, 0, 1]
-    assert seen[1][1]["ppo/reward"] == read_steps(tmp_path)[0].reward
+    assert seen[1][1]["ppo/reward"] == read_steps(tmp_path, PpoStep)[0].reward
 
 
 def test_a_tracker_that_is_not_installed_is_named(

@@ -24,7 +24,7 @@ from selfalign.core.protocols import (
     Scorer,
 )
 from selfalign.trainers.endings import Decode, end_of
-from selfalign.trainers.policy_account import STEPS_FILE, PolicyStep
+from selfalign.trainers.policy_account import PolicyStep, write_step
 from selfalign.trainers.prompt_order import Asked
 from selfalign.trainers.trl_settings import updates_per_batch
 
@@ -82,8 +82,7 @@ class Watch(TrainerCallback):
             learning_rate=self._logs[-1]["learning_rate"],
             seconds=round(now - self._last, 3),
         )
-        with (self.folder / STEPS_FILE).open("a", encoding="utf-8") as file:
-            file.write(line.model_dump_json() + "\n")
+        write_step(self.folder, line)
         self._last, self._logs = now, []
         if self.on_step is not None:
             self.on_step(line, self.steps)

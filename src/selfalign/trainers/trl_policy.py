@@ -45,13 +45,13 @@ from selfalign.trainers.endings import decoder
 from selfalign.trainers.lora_sft import whole_checkpoint
 from selfalign.trainers.packing import micro_batch
 from selfalign.trainers.policy_account import (
+    Curves,
     PolicyReport,
     PolicyStep,
     keep_steps,
     policy_card,
     read_steps,
 )
-from selfalign.trainers.ppo_account import Curves
 from selfalign.trainers.prompt_fit import Window, fit
 from selfalign.trainers.prompt_order import Asked, asked, steps_needed
 from selfalign.trainers.scorer import open_scorer
@@ -129,7 +129,7 @@ class TrlPolicyTrainer:
         with hushed():
             trainer = self._trainer(start, judge, plan, recipe, folder, watch)
             resumed = self._train(trainer, recipe, folder)
-        lines = read_steps(folder)
+        lines = read_steps(folder, PolicyStep)
         report = PolicyReport(
             base=start.base_name,
             recipe=recipe,
@@ -203,7 +203,7 @@ class TrlPolicyTrainer:
         resumed = whole_checkpoint(folder / _CHECKPOINTS)
         done = int(resumed.name.rpartition("-")[2]) if resumed else 0
         first = done // updates_per_batch(recipe)
-        keep_steps(folder, first)
+        keep_steps(folder, PolicyStep, first)
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         return first
 
@@ -230,7 +230,8 @@ def _finish(start: StartPolicy, trainer: Any, report: PolicyReport, folder: Path
     partial = folder / f"{_WEIGHTS}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     start.save(trainer.accelerator.unwrap_model(trainer.model), partial)
-    (partial / "README.md").write_text(policy_card(report), "utf-8")
+    by = f"through TRL's {report.recipe.algorithm.upper()} instead of the paper's PPO"
+    (partial / "README.md").write_text(policy_card(report, by), "utf-8")
     report.write(folder / _REPORT)
     partial.rename(folder / _WEIGHTS)
     shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)

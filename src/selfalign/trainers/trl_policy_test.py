@@ -84,7 +84,7 @@ def train(policy: Checkpoint, reward: Checkpoint) -> Callable[..., Worth]:
 @pytest.mark.parametrize("changes", [{}, GRPO], ids=["rloo", "grpo"])
 def test_rewards_rise(train: Callable[..., Worth], tmp_path: Path, changes: dict) -> None:
     train(tmp_path, worth=vowels, **(MANY | changes))
-    rewards = [step.reward for step in read_steps(tmp_path)]
+    rewards = [step.reward for step in read_steps(tmp_path, PolicyStep)]
     assert sum(rewards[-3:]) > 1.5 * sum(rewards[:3])
 
 
@@ -119,7 +119,7 @@ def test_responses_end_at_the_stop_text(
     assert {one.finished for one in sampled} == {True, False}
     assert all(one.tokens == 5 for one in sampled if not one.finished)
     assert all(one.tokens < 5 for one in sampled if one.finished)
-    shares = [step.finished for step in read_steps(tmp_path)]
+    shares = [step.finished for step in read_steps(tmp_path, PolicyStep)]
     assert shares == [sum(one.finished for one in batch) / 8 for _, batch in rewards.batches]
 
 
@@ -130,7 +130,7 @@ def test_the_policy_is_trained_on_the_stop_it_drew(
     """Rewarded for ending, it ends more: only the tokens of the stop can have taught it."""
     prompts = [p.model_copy(update={"stop": ("e",)}) for p in PROMPTS]
     train(tmp_path, prompts=prompts, worth=lambda one: float(one.finished), **MANY)
-    shares = [step.finished for step in read_steps(tmp_path)]
+    shares = [step.finished for step in read_steps(tmp_path, PolicyStep)]
     assert sum(shares[-3:]) > sum(shares[:3]) + 0.6
 
 
@@ -139,7 +139,7 @@ def test_the_reference_is_the_policy_it_starts_from(
     train: Callable[..., Worth], tmp_path: Path, changes: dict
 ) -> None:
     train(tmp_path, **changes)
-    kl = [step.kl for step in read_steps(tmp_path)]
+    kl = [step.kl for step in read_steps(tmp_path, PolicyStep)]
     assert kl[0] == pytest.approx(0, abs=1e-4)
     assert abs(kl[-1]) > 1e-3
 
@@ -164,7 +164,7 @@ def test_a_bare_base_gets_an_adapter_of_the_recipes_shape(
     assert (config["r"], config["lora_alpha"]) == (3, 5)
     assert sorted(config["target_modules"]) == ["q_proj", "v_proj"]
     assert config["base_model_name_or_path"] == str(tiny_model)
-    assert read_steps(tmp_path)[0].kl == pytest.approx(0, abs=1e-4)
+    assert read_steps(tmp_path, PolicyStep)[0].kl == pytest.approx(0, abs=1e-4)
 
 
 def test_what_is_left_is_a_plain_adapter_with_its_account(
@@ -211,7 +211,7 @@ def test_a_killed_training_resumes_to_the_same_weights(
     rest = train(tmp_path / "torn", **recipe)
     assert [step for step, _ in rest.batches] == [4, 5]
     assert rest.batches == whole.batches[4:]
-    steps = [read_steps(tmp_path / name) for name in ("whole", "torn")]
+    steps = [read_steps(tmp_path / name, PolicyStep) for name in ("whole", "torn")]
     assert [one.step for one in steps[1]] == list(range(6))
     assert [one.learning_rate for one in steps[0]] == [one.learning_rate for one in steps[1]]
     assert json.loads((tmp_path / "torn/training.json").read_text())["resumed_at"] == 4
@@ -238,7 +238,7 @@ class Collapses(Probing):
 
 def facts(folder: Path) -> list[dict[str, object]]:
     """The steps, without what the clock said."""
-    return [step.model_dump(exclude={"seconds"}) for step in read_steps(folder)]
+    return [step.model_dump(exclude={"seconds"}) for step in read_steps(folder, PolicyStep)]
 
 
 def same(one: Path, other: Path) -> bool:
@@ -365,7 +365,7 @@ def test_the_learning_rate_moves_once_per_batch(
     train: Callable[..., Worth], tmp_path: Path
 ) -> None:
     train(tmp_path, update_epochs=2, warmup_steps=2, schedule="linear")
-    rates = [step.learning_rate for step in read_steps(tmp_path)]
+    rates = [step.learning_rate for step in read_steps(tmp_path, PolicyStep)]
     assert rates == pytest.approx([2.5e-3, 5e-3, 5e-3, 2.5e-3])
 
 
@@ -382,14 +382,14 @@ def test_a_policy_too_far_away_stops_the_training_and_keeps_what_there_is(
     assert stopped.value.field == "max_kl"
     assert not (tmp_path / "weights").exists()
     assert list((tmp_path / "checkpoints").glob("checkpoint-*"))
-    assert read_steps(tmp_path)
+    assert read_steps(tmp_path, PolicyStep)
 
 
 def test_each_batch_is_told(train: Callable[..., Worth], tmp_path: Path) -> None:
     told: list[tuple[PolicyStep, int]] = []
     train(tmp_path, machine={"on_step": lambda step, steps: told.append((step, steps))})
     assert [(step.step, steps) for step, steps in told] == [(n, 4) for n in range(4)]
-    assert [step for step, _ in told] == read_steps(tmp_path)
+    assert [step for step, _ in told] == read_steps(tmp_path, PolicyStep)
     assert all(step.entropy > 0 and step.seconds > 0 for step, _ in told)
 
 
