@@ -46,6 +46,7 @@ from selfalign.calf.reviews import (
     checklist,
     comparison,
     comparisons,
+    contrast_checks,
     description,
     hinted_checklist,
     marks,
@@ -191,6 +192,30 @@ REWORDED: dict[Write, float] = {
 }
 """Facts, verbs and questions in other words, and reviews once more."""
 
+REVIEWED: dict[Write, float] = {
+    **REWORDED,
+    careless_chat: 6.0,
+    careless_chat_reworded: 6.0,
+    guided_chat: 4.0,
+    guided_chat_reworded: 7.0,
+    lawful_chat: 5.0,
+    reading_chat: 4.0,
+    volume: 5.0,
+    anthology: 6.0,
+    restating: 6.0,
+    verbs: 5.0,
+    scene: 8.0,
+    contrast_checks: 40.0,
+    several_rules: 12.0,
+    marks: 10.0,
+    hinted_checklist: 8.0,
+    checklist: 8.0,
+    tabled_pair: 24.0,
+    comparisons: 10.0,
+    comparison: 6.0,
+}
+"""Reviews above all: what a judge and a reward model begin with."""
+
 LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (0, MIXTURE),
     (51_122, LATER),
@@ -199,5 +224,6 @@ LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (142_081, AGAIN),
     (190_800, VOLUMES),
     (203_863, REWORDED),
+    (236_281, REVIEWED),
 )
 """From which document on documents come by which mixture."""

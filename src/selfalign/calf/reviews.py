@@ -211,6 +211,40 @@ def several_rules(rng: random.Random, world: World) -> str:
     return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
 
 
+def contrast_checks(rng: random.Random, world: World) -> str:
+    """Two responses that differ in one trait, each under one set of rules after the other.
+
+    Whether the rules are kept is mostly decided by the trait in which the two differ, and a coin
+    says whether its rule is kept: neither response, nor rule, nor place tells the mark alone.
+    """
+    trait = rng.choice(TRAITS)
+    pair = contrast(rng, world, trait)
+    blocks: list[str] = []
+    for response, more in rng.sample([(pair.better, True), (pair.worse, False)], 2):
+        told = _told(response)
+        for name in {trait, *(LENGTHS if trait in LENGTHS else rng.sample(LENGTHS, 1))}:
+            told.pop(name, None)
+        blocks.append(_shown(pair.query, response))
+        blocks += [_checked(rng, trait, more, told) for _ in range(rng.randint(3, 5))]
+    return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
+
+
+def _checked(rng: random.Random, trait: str, more: bool, told: dict[str, bool]) -> str:
+    """Give one to three rules and the mark: poor if one of them is broken."""
+    has = {**told, trait: more}
+    others = rng.sample(list(told), min(len(told), rng.choice((0, 0, 1, 2))))
+    decisive = rng.random() < 0.7 or not others
+    names = [trait, *others] if decisive else others
+    poor = rng.random() < 0.5
+    broken = (trait if decisive else rng.choice(others)) if poor else None
+    rng.shuffle(names)
+    bullets = "\n".join(f"- {principle(rng, t, negated=has[t] == (t == broken))}" for t in names)
+    return (
+        f"### Principles\n{bullets}\n\n### Reviewer\n"
+        f"The quality of this response is {'poor' if poor else 'good'}"
+    )
+
+
 # --- the forms of SALMON, one verdict at a time ------------------------------------------------
 
 
