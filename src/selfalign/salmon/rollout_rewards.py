@@ -17,20 +17,20 @@ see the same.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from selfalign.core.disk import write_whole
-from selfalign.core.errors import TrainingError
+from selfalign.core.errors import CollapsedError, TrainingError
 from selfalign.core.protocols import PolicyPrompt, Sampled, Scorer
 from selfalign.core.records import Instruction, RecordId
+from selfalign.salmon.listening import STOPPED as STOPPED
+from selfalign.salmon.listening import Listener
 from selfalign.salmon.oversight import Oversight, Suspected
-from selfalign.salmon.principle_state import PrincipleState, fold
+from selfalign.salmon.principle_state import PrincipleState
 from selfalign.salmon.probes import Probed, Probes, ProbeScores, Source, collapse
 from selfalign.salmon.records import Rollout
 from selfalign.salmon.reward_hacking import Suspicion, suspicions
 from selfalign.salmon.rewarding import Rewarding, instruction_of
 from selfalign.salmon.rewards import ScoreScale, score_scale
-from selfalign.salmon.steering import Steerable, Steering
 from selfalign.salmon.step_log import StepLog
 from selfalign.salmon.step_summary import StepSummary, by_type, seen_of, slice_of
 
@@ -38,8 +38,6 @@ ROLLOUTS, SUMMARY, SUSPICIONS = "rollouts.jsonl", "summary.jsonl", "suspicions.j
 """The files of a training, beside the trainer's own."""
 SCALE = "score_scale.json"
 """What scores are standardised by, once that is known."""
-STOPPED = "stopped.txt"
-"""Why a training stopped by itself, until it has gone on under edited principles."""
 
 
 def rollout_log(folder: Path) -> StepLog[Rollout]:
@@ -55,14 +53,6 @@ def summary_log(folder: Path) -> StepLog[StepSummary]:
 def suspicion_log(folder: Path) -> StepLog[Suspected]:
     """Open the suspicions of a training, of which `of(steps)` returns those that count."""
     return StepLog(folder / SUSPICIONS, Suspected, lambda s: (s.step, s.suspicion.hack))
-
-
-class _InForce(NamedTuple):
-    """The principles of one step, and what was steered at it."""
-
-    state: PrincipleState
-    new: tuple[str, ...]
-    unfit: tuple[str, ...]
 
 
 class RolloutRewards:
@@ -97,13 +87,9 @@ class RolloutRewards:
         self.probe_prompts: Sequence[PolicyPrompt] = tuple(held_out)
         """What the trainer may answer for the probes; never trained on."""
         self._held_out: dict[int, ProbeScores] = {}
-        self._begun = False
-        self._steps: int | None = None
-        self._announce()
-
-    @property
-    def _steering(self) -> Steering | None:
-        return self._oversight.steering
+        self._listener = Listener(
+            folder, rewarding.principles, self._oversight.steering, self._oversight.note
+        )
 
     @property
     def _probes(self) -> Probes | None:
@@ -113,12 +99,12 @@ class RolloutRewards:
         """Return a finite reward per response, after writing down why.
 
         Raises:
-            TrainingError: there is no response, a score or a KL is no number, or a probe has
-                collapsed. What was written until then stays readable.
+            TrainingError: there is no response, or a score or a KL is no number.
+            CollapsedError: a probe has collapsed. What was written until then stays readable.
         """
         if not sampled:
             raise TrainingError(f"step {step} has no response to reward. Look at the trainer.")
-        principles = self._in_force(step)
+        principles = self._listener.in_force(step)
         rollouts = self._rewarded(step, sampled, principles.state, score)
         self._rollouts.write(rollouts)
         probes = self._probed(step, sampled, score)
@@ -181,9 +167,13 @@ class RolloutRewards:
         return probes.scores(probed, self._rewarding.prompt, score, source)
 
     def _first_probe(self, step: int) -> ProbeScores | None:
-        """Return the first probe before a step."""
+        """Return the first probe before a step, after a stop that was steered out of: since then.
+
+        Else the step that is done again would only collapse again.
+        """
+        since = self._listener.steered_out_at(step)
         for before in self._summaries.steps:
-            if before < step and self._probes is not None and self._probes.due(before):
+            if since <= before < step and self._probes is not None and self._probes.due(before):
                 for summary in self._summaries.of([before]):
                     if summary.probes is not None:
                         return summary.probes
@@ -196,7 +186,7 @@ class RolloutRewards:
             return
         collapsed = collapse(first, now, self._probes.config)
         if collapsed:
-            raise TrainingError(
+            raise CollapsedError(
                 f"step {step}: {collapsed}, so the policy has collapsed and the training stops. "
                 f"All up to here is intact: {self._folder / SUSPICIONS} and {SUMMARY} beside it "
                 f"say what it does now. Switch on a principle against that with `selfalign steer "
@@ -204,70 +194,39 @@ class RolloutRewards:
                 f"checkpoint under it."
             )
 
-    # ---- principles
+    def check_going_on(self) -> None:
+        """Make sure that what has collapsed is not trained again to the same end.
+
+        Raises:
+            CollapsedError: the training stopped so, and nothing was edited since.
+        """
+        if not self._listener.stopped_for_good:
+            return
+        last = self._listener.last_begun
+        if last is None:
+            last = max(self._summaries.steps, default=0)
+        try:
+            for summary in self._summaries.of([last]):
+                self._stop_if_collapsed(last, self._first_probe(last), summary.probes)
+        except CollapsedError as error:
+            raise CollapsedError(
+                f"no principle was edited since the training stopped, and it would only stop "
+                f"again, so nothing is trained. {error}"
+            ) from None
+
+    # ---- for whoever runs the training
 
     def foretell(self, steps: int) -> None:
         """Refuse edits from the last of so many steps on."""
-        self._steps = steps
-        self._announce()
+        self._listener.foretell(steps)
 
     def stop(self, why: str) -> None:
-        """Take down why the training stopped by itself; edits are heard where it goes on."""
-        write_whole(self._folder / STOPPED, f"{why}\n")
-        self._begun = False
-        self._announce()
+        """Take down why the training stopped by itself."""
+        self._listener.stop(why)
 
     def end(self) -> None:
-        """Say that the training is over, and which edits came too late for it."""
-        (self._folder / STOPPED).unlink(missing_ok=True)
-        if self._steering is not None:
-            for edit in self._steering.close():
-                self._oversight.note(
-                    f"edit {edit.number} was never applied, since it came in the last batch of "
-                    f"rollouts: {edit.edit}. Write it into the plan's schedule, and run that."
-                )
-
-    def _in_force(self, step: int) -> _InForce:
-        """Hear what is new, and return what holds at a step."""
-        if self._steering is None:
-            return _InForce(self._rewarding.principles.at(step), (), ())
-        stopped = self._folder / STOPPED
-        with self._steering.alone():
-            anew = not self._begun and stopped.exists() and bool(self._steering.pending())
-            self._begun = True
-            new = self._steering.hear(self._folder.name, step, anew=anew)
-            if anew:
-                stopped.unlink()
-            self._announce()
-        for edit in new:
-            self._oversight.note(f"from step {step} on: {edit.edit}")
-        return self._held(self._steering, step)
-
-    def _announce(self) -> None:
-        """Tell those who edit where the training is: at the last step it has ever begun."""
-        if self._steering is None:
-            return
-        begun = [line.step for line in self._steering.heard(self._folder.name)]
-        last = max(begun, default=0)
-        self._steering.announce(
-            Steerable(
-                training=self._folder.name,
-                step=last,
-                steps=self._steps if begun else None,
-                k=self._rewarding.principles.k,
-                state=self._held(self._steering, last).state,
-                stopped=not self._begun and (self._folder / STOPPED).exists(),
-            )
-        )
-
-    def _held(self, steering: Steering, step: int) -> _InForce:
-        """Work out what holds at a step by what was heard."""
-        plan, training = self._rewarding.principles, self._folder.name
-        heard = [line for line in steering.heard(training) if line.step <= step]
-        edits = sorted((line.step, edit.number, edit) for line in heard for edit in line.edits)
-        state, unfit = fold(plan.at(step), [c for *_, e in edits for c in e.changes], plan.k)
-        new = [c for at, _, e in edits if at == step for c in e.edit.changes]
-        return _InForce(state, tuple(map(str, new)), tuple(map(str, unfit)))
+        """Say that the training is over: no further edit will be heard."""
+        self._listener.end()
 
     # ---- rewards
 

@@ -57,6 +57,8 @@ class ReinforcementLearning(Training[Instruction]):
         Raises:
             TrainingError: there is nothing to train on, or the training had to stop; then it can
                 be steered and goes on from its last checkpoint.
+            CollapsedError: it had to stop because the policy collapsed, now or in an earlier
+                process; until a principle is edited, nothing is trained again.
         """
         held_out, trained_on = self._split(examples)
         prompts = [self._prompt(instruction) for instruction in trained_on]
@@ -67,6 +69,7 @@ class ReinforcementLearning(Training[Instruction]):
             self.oversight,
             held_out=[self._prompt(instruction) for instruction in held_out],
         )
+        rewards.check_going_on()
         try:
             self.trainer(
                 prompts,

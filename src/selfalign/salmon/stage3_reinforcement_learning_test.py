@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from selfalign.core.constitution import Constitution, Principle
-from selfalign.core.errors import ConstitutionError, InputError, TrainingError
+from selfalign.core.errors import CollapsedError, ConstitutionError, InputError, TrainingError
 from selfalign.core.library import open_library
 from selfalign.core.protocols import (
     ForetoldRewardFunction,
@@ -572,6 +572,52 @@ def test_after_a_stop_in_the_last_batch_an_edit_is_still_heard(tmp_path):
     training(Policy(3), Oversight(steering))(INSTRUCTIONS, folder)
     assert {r.always[-1] for r in clauses_of(folder, 2)[-16:]} == {"Be brief."}
     assert (steering.pending(), steering.late()) == ([], [])
+
+
+class Collapsing(Policy):
+    """A policy that pleases nobody from a step on; it goes on from a checkpoint."""
+
+    def __init__(self, collapses_at, saved=0, steps=6):
+        super().__init__(steps)
+        self.collapses_at, self.saved, self.asked = collapses_at, saved, []
+
+    def __call__(self, prompts, *, policy, reward_model, rewards, recipe, folder):
+        rewards.foretell(self.steps)
+        for step in range(self.saved, self.steps):
+            down = 50 if step >= self.collapses_at else 0
+            self.asked.append(step)
+            rewards(
+                step, batch(step), lambda texts, down=down: [x - down for x in by_length(texts)]
+            )
+        (folder / "weights").mkdir()
+
+
+def test_what_has_collapsed_is_trained_again_only_once_a_principle_is_edited(tmp_path):
+    folder, steering = tmp_path / "training", Steering(tmp_path / "steering")
+    oversight = Oversight(steering, Probes(TWO, ProbeConfig(every=2, responses=4)))
+    with pytest.raises(CollapsedError, match=r"^step 4: the scores under all 2"):
+        training(Collapsing(3), oversight)(INSTRUCTIONS, folder)
+    stopped = {path.name: path.read_bytes() for path in folder.iterdir()}
+    again = Collapsing(3, saved=2)
+    with pytest.raises(CollapsedError, match=r"no principle was edited since .* step 4: the scor"):
+        training(again, oversight)(INSTRUCTIONS, folder)
+    assert again.asked == []
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == stopped
+    steering.edit([AlwaysOn(text="Be brief.")])
+    training(better := Collapsing(99, saved=2), oversight)(INSTRUCTIONS, folder)
+    assert better.asked == [2, 3, 4, 5]
+    assert {r.always[-1] for r in clauses_of(folder, 2)[-16:]} == {"Be brief."}
+
+
+def test_an_edit_gets_a_training_past_the_probe_it_collapsed_at(tmp_path):
+    """The last checkpoint may be one of the collapsed policy; a further fall stops it again."""
+    folder, steering = tmp_path / "training", Steering(tmp_path / "steering")
+    oversight = Oversight(steering, Probes(TWO, ProbeConfig(every=2, responses=4)))
+    with pytest.raises(CollapsedError, match="step 4"):
+        training(Collapsing(4), oversight)(INSTRUCTIONS, folder)
+    steering.edit([AlwaysOn(text="Be brief.")])
+    training(Collapsing(4, saved=4, steps=8), oversight)(INSTRUCTIONS, folder)
+    assert not (folder / STOPPED).exists()
 
 
 def test_after_a_stop_the_training_goes_on_under_what_was_typed_since(tmp_path):

@@ -30,7 +30,7 @@ from typing import Any, cast
 
 import torch
 
-from selfalign.core.errors import TrainingError
+from selfalign.core.errors import CollapsedError, TrainingError
 from selfalign.core.protocols import (
     ForetoldRewardFunction,
     PolicyPrompt,
@@ -100,7 +100,7 @@ class PpoTrainer:
         Raises:
             TrainingError: policy and reward model do not fit each other, the recipe is no recipe
                 for PPO, or the training has to stop. A checkpoint of the moment it stopped at is
-                kept in the folder.
+                kept in the folder; where the policy has collapsed, the one before.
             ModelError: one of the checkpoints cannot be read.
         """
         if (folder / _WEIGHTS).is_dir():
@@ -232,6 +232,8 @@ class _Run:
             self._probe(step)
             found = self._rewarded(step, rows, kl)
             check_kl(kl, self._recipe.max_kl, self._folder / _CHECKPOINTS)
+        except CollapsedError:
+            raise  # the checkpoint before is worth more than one of what has collapsed
         except TrainingError:
             self._save(step)
             raise

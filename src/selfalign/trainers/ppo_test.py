@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfalign.core.errors import TrainingError
+from selfalign.core.errors import CollapsedError, TrainingError
 from selfalign.core.protocols import PolicyPrompt, PolicyTraining, Sampled, Scorer
 from selfalign.core.records import Checkpoint
 from selfalign.trainers.policy_account import read_steps
@@ -398,6 +398,24 @@ def test_rewards_that_are_no_numbers_stop_the_training_and_keep_it(
     worth = Worth()
     train(checkpoints, tmp_path, recipe, rewards=worth)
     assert [step for step, _ in worth.batches] == [1, 2]
+
+
+def test_of_a_collapsed_policy_the_checkpoint_before_is_kept(
+    checkpoints: tuple[Checkpoint, Checkpoint], tmp_path: Path
+) -> None:
+    class Collapses(Worth):
+        def __call__(self, step: int, sampled: Sequence[Sampled], score: Scorer) -> list[float]:
+            if step == 2:
+                raise CollapsedError("the probes have collapsed")
+            return super().__call__(step, sampled, score)
+
+    recipe = RECIPE.model_copy(update={"steps": 4})
+    for save_every, kept in ((1, ["step-000002"]), (10, [])):
+        folder = tmp_path / str(save_every)
+        recipe = recipe.model_copy(update={"save_every": save_every})
+        with pytest.raises(CollapsedError, match="probes have collapsed"):
+            train(checkpoints, folder, recipe, rewards=Collapses())
+        assert [path.name for path in (folder / "checkpoints").iterdir()] == kept
 
 
 def test_a_stop_by_the_reward_function_is_passed_on(

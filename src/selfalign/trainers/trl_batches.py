@@ -56,19 +56,23 @@ class Watch(TrainerCallback):
         self,
         args: TrainingArguments,  # noqa: ARG002  transformers' signature
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
+        control: TrainerControl,
         logs: dict[str, float] | None = None,
         **_: object,
     ) -> None:
-        """Take note of an update; at the last one of a batch, write the batch down."""
+        """Take note of an update; at the last one of a batch, write the batch down.
+
+        Beyond `max_kl`, TRL saves and stops there: between batches, where it can go on.
+        """
         if logs is None or "step_time" not in logs:
             return
         self._logs.append(logs)
-        self._check_kl()
         if state.global_step % updates_per_batch(self.recipe) == 0:
-            self._write(state.global_step // updates_per_batch(self.recipe) - 1)
+            line = self._write(state.global_step // updates_per_batch(self.recipe) - 1)
+            if beyond(line, self.recipe):
+                control.should_save = control.should_training_stop = True
 
-    def _write(self, step: int) -> None:
+    def _write(self, step: int) -> PolicyStep:
         now = time.monotonic()
         line = PolicyStep(
             step=step,
@@ -86,6 +90,7 @@ class Watch(TrainerCallback):
         self._last, self._logs = now, []
         if self.on_step is not None:
             self.on_step(line, self.steps)
+        return line
 
     def _mean(self, name: str) -> float | None:
         known = [logs[name] for logs in self._logs if logs.get(name) is not None]
@@ -96,15 +101,26 @@ class Watch(TrainerCallback):
         per_token, length = self._mean("kl"), self._mean("completions/mean_length")
         return None if per_token is None or length is None else per_token * length
 
-    def _check_kl(self) -> None:
-        kl, most = self._kl(), self.recipe.max_kl
-        if kl is not None and most is not None and kl > most:
-            raise TrainingError(
-                f"the policy is {kl:.2f} nats per response away from where it started, and "
-                f"max_kl is {most}. The checkpoints so far are kept in {self.folder}. Raise "
-                "`kl_weight`, lower `learning_rate` or `steps`, or raise `max_kl`.",
-                field="max_kl",
-            )
+
+def beyond(step: PolicyStep, recipe: PolicyTraining) -> bool:
+    """Say whether a batch was drawn by a policy that is too far from where it started."""
+    return step.kl is not None and recipe.max_kl is not None and step.kl > recipe.max_kl
+
+
+def check_kl(steps: Sequence[PolicyStep], recipe: PolicyTraining, checkpoint: Path | None) -> None:
+    """Make sure that the last of some steps was not too far from where the policy started.
+
+    Raises:
+        TrainingError: it was.
+    """
+    if steps and beyond(steps[-1], recipe):
+        raise TrainingError(
+            f"step {steps[-1].step}: the policy is {steps[-1].kl:.2f} nats per response away from "
+            f"where it started, and max_kl is {recipe.max_kl}, so the training stops. It is kept "
+            f"as it is in {checkpoint}, which is a plain adapter. Raise `kl_weight`, lower "
+            "`learning_rate` or `steps`, or raise `max_kl`.",
+            field="max_kl",
+        )
 
 
 @dataclass

@@ -12,6 +12,9 @@ with the others to its prompt; the KL is RLOO's (k1, inside the reward) or GRPO'
 loss), so `kl` is not known to the reward function. What each setting becomes: trl_settings.py.
 The policy's adapter is continued in its own shape; TRL keeps a copy of it as the reference.
 
+Stopping: `max_kl` stops a training behind the batch that was too far away, with a checkpoint; until
+it is raised, the same command says so again and trains nothing.
+
 Resuming: TRL does not save the rollouts at hand, so checkpoints are made only between batches,
 every `save_every` of them; a killed training repeats what came after the last one, and then gives
 the weights of an uninterrupted one (a test compares them, on a CPU). The reward function is asked
@@ -57,7 +60,7 @@ from selfalign.trainers.prompt_order import Asked, asked, steps_needed
 from selfalign.trainers.scorer import open_scorer
 from selfalign.trainers.shared_files import find_stand
 from selfalign.trainers.start_policy import StartPolicy, hushed, start_policy
-from selfalign.trainers.trl_batches import Judge, Watch
+from selfalign.trainers.trl_batches import Judge, Watch, check_kl
 from selfalign.trainers.trl_rollouts import CONFIGS, TRAINERS, Rollouts, greedily
 from selfalign.trainers.trl_settings import check, updates_per_batch, values
 from selfalign.trainers.untyped import table
@@ -106,6 +109,7 @@ class TrlPolicyTrainer:
         if (folder / _WEIGHTS).is_dir():
             return
         check(recipe)
+        _check_kl(folder, recipe)
         find_stand(policy, reward_model)
         with hushed():
             start = start_policy(policy)
@@ -129,6 +133,7 @@ class TrlPolicyTrainer:
         with hushed():
             trainer = self._trainer(start, judge, plan, recipe, folder, watch)
             resumed = self._train(trainer, recipe, folder)
+        _check_kl(folder, recipe)
         lines = read_steps(folder, PolicyStep)
         report = PolicyReport(
             base=start.base_name,
@@ -200,12 +205,23 @@ class TrlPolicyTrainer:
 
     def _train(self, trainer: Any, recipe: PolicyTraining, folder: Path) -> int:
         """Run to the end, from the last checkpoint if there is one; return that one's step."""
-        resumed = whole_checkpoint(folder / _CHECKPOINTS)
-        done = int(resumed.name.rpartition("-")[2]) if resumed else 0
-        first = done // updates_per_batch(recipe)
+        resumed, first = _newest(folder, recipe)
         keep_steps(folder, PolicyStep, first)
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         return first
+
+
+def _newest(folder: Path, recipe: PolicyTraining) -> tuple[Path | None, int]:
+    """Return the newest checkpoint and the batches done until then; None and 0: there is none."""
+    newest = whole_checkpoint(folder / _CHECKPOINTS)
+    updates = int(newest.name.rpartition("-")[2]) if newest else 0
+    return newest, updates // updates_per_batch(recipe)
+
+
+def _check_kl(folder: Path, recipe: PolicyTraining) -> None:
+    """Stop where the last checkpoint is one of a policy too far away, this time or before."""
+    newest, done = _newest(folder, recipe)
+    check_kl([s for s in read_steps(folder, PolicyStep) if s.step < done], recipe, newest)
 
 
 def _check_stops(prompts: Sequence[PolicyPrompt]) -> None:

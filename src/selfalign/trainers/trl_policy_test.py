@@ -385,6 +385,28 @@ def test_a_policy_too_far_away_stops_the_training_and_keeps_what_there_is(
     assert read_steps(tmp_path, PolicyStep)
 
 
+@pytest.mark.parametrize("changes", [{}, GRPO], ids=["rloo", "grpo"])
+def test_beyond_max_kl_the_same_command_says_so_again_and_trains_nothing(
+    train: Callable[..., Worth], tmp_path: Path, changes: dict
+) -> None:
+    recipe = {"save_every": 10, "update_epochs": 2, **changes}
+    whole = train(tmp_path / "whole", **recipe)
+    kl = [step.kl for step in read_steps(tmp_path / "whole", PolicyStep)]
+    most, run = max(kl[0], 0.0) + 1e-6, tmp_path / "run"
+    done = next(n for n, one in enumerate(kl, start=1) if one > most)
+    stopped, again = Worth(), Worth()
+    for rewards in (stopped, again):
+        with pytest.raises(TrainingError, match=rf"^step {done - 1}: the policy is .* max_kl is "):
+            train(run, rewards=rewards, max_kl=most, **recipe)
+        assert [one.step for one in read_steps(run, PolicyStep)] == list(range(done))
+    assert (stopped.batches, again.batches) == (whole.batches[:done], [])
+    assert not (run / "weights").exists()
+    rest = train(run, max_kl=None, **recipe)
+    assert rest.batches == whole.batches[done:]
+    assert facts(run) == facts(tmp_path / "whole")
+    assert same(run, tmp_path / "whole")
+
+
 def test_each_batch_is_told(train: Callable[..., Worth], tmp_path: Path) -> None:
     told: list[tuple[PolicyStep, int]] = []
     train(tmp_path, machine={"on_step": lambda step, steps: told.append((step, steps))})
