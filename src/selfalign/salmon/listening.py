@@ -1,7 +1,5 @@
 """Where a training hears edits: which principles hold at a step, and who is told how far it is.
 
-Paper: arXiv:2310.05910v2, "Preventing Reward Hacking". There, the training was stopped for it.
-
     steering folder  --in_force(step)-->  PrincipleState of the step, what is new in it
     steps begun, stopped, over            --announce-->  what the next edit is checked against
 
