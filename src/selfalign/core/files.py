@@ -114,6 +114,27 @@ def parse_yaml(text: str, path: Path, failure: Failure, first_line: int = 1) -> 
         ) from None
 
 
+def parse_json(text: str) -> object:
+    """Return a JSON text's value.
+
+    Raises:
+        ValueError: it is not JSON, is nested without end, or an object has one key twice.
+    """
+    try:
+        return cast("object", json.loads(text, object_pairs_hook=_each_key_once))
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+
+
+def _each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands there twice, keep one")
+    return found
+
+
 def read_json_lines(path: Path, failure: Failure = LibraryError) -> Iterator[tuple[int, object]]:
     """Yield (line number, value) for every line that is not blank.
 
@@ -124,8 +145,8 @@ def read_json_lines(path: Path, failure: Failure = LibraryError) -> Iterator[tup
         if not line.strip():
             continue
         try:
-            value = cast("object", json.loads(line))
-        except (ValueError, RecursionError) as error:
+            value = parse_json(line)
+        except ValueError as error:
             raise failure(
                 f"{path}, line {number}: this is not JSON ({error}). Write one object per line.",
                 field=f"line {number}",

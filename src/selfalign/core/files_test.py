@@ -42,6 +42,13 @@ def test_yaml_nested_without_end_is_refused() -> None:
         _read("base: " + "[" * 5000)
 
 
+def test_a_json_object_with_one_key_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n{"b": {"a": 1, "a": 2}}\n', "utf-8")
+    with pytest.raises(PlanError, match=r"line 2: .*the key 'a' stands there twice"):
+        list(read_json_lines(path, PlanError))
+
+
 def test_json_nested_without_end_is_refused_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("{}\n" + "[" * 100_000 + "\n", "utf-8")
