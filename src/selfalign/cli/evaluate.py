@@ -13,7 +13,7 @@ import typer
 from selfalign.cli.ask import LibraryOption, ModelName
 from selfalign.cli.tables import pairs_table, result_table
 from selfalign.cli.terminal import progress_for, say
-from selfalign.core.disk import unwritable, write_whole
+from selfalign.core.disk import check_place, write_whole
 from selfalign.core.errors import InputError, ModelError
 from selfalign.core.store import Run
 from selfalign.evaluation.exam_result import ExamResult
@@ -43,9 +43,7 @@ def evaluate(
 ) -> None:
     """Put fresh held-out questions or pairs to a model and count what it gets right."""
     found = find_model(model)
-    if not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}. Create it, or correct it.")
-    _refuse_unwritable(out)
+    check_place(out, "--out")
     if in_context and task == "calf-pairs":
         raise InputError(
             "--in-context is for --task calf: calf-pairs shows the principle of each pair and no "
@@ -88,12 +86,3 @@ def _texts_of_exam(found: Found, library: Path | None) -> Ingredients:
     if found.run is not None:
         return reopen(found.run, library)
     return open_ingredients(load_plan("pocket"), library)
-
-
-def _refuse_unwritable(path: Path) -> None:
-    """Find out before hours of work whether the result can be written."""
-    try:
-        path.with_name(path.name + ".partial").touch()
-        path.with_name(path.name + ".partial").unlink()
-    except OSError as error:
-        raise unwritable(path, error) from error

@@ -32,7 +32,7 @@ def continued(target: Path, size: int, *, notes: Path, option: str) -> Generator
     try:
         out = target.open("r+b" if target.exists() else "w+b")
     except OSError as error:
-        raise unwritable(target, error) from error
+        raise unwritable(target, error, f"another {option}") from error
     with out:
         try:
             fcntl.lockf(out, fcntl.LOCK_EX | fcntl.LOCK_NB)

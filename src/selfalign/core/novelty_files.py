@@ -22,7 +22,7 @@ from typing import BinaryIO
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selfalign.core.continued_file import continued
-from selfalign.core.disk import unwritable, write_whole
+from selfalign.core.disk import check_place, unwritable, write_whole
 from selfalign.core.errors import InputError
 from selfalign.core.files import checked
 from selfalign.core.novelty import NoveltyFilter, NoveltySettings
@@ -175,7 +175,7 @@ class _Judging:
             out.flush()
             os.fsync(out.fileno())
         except OSError as error:
-            raise unwritable(self.target, error) from error
+            raise unwritable(self.target, error, "another OUT") from error
         return sum(admitted)
 
 
@@ -201,8 +201,7 @@ def _check(source: Path, target: Path, against: Sequence[Path]) -> None:
             raise InputError(f"{path} is read and cannot be OUT as well. Choose another OUT.")
         if not path.is_file():
             raise InputError(f"no file at {path}. Correct the name.")
-    if not target.parent.is_dir():
-        raise InputError(f"no folder at {target.parent} to write {target.name} in. Make it first.")
+    check_place(target, "OUT")
 
 
 def _notes(target: Path) -> Path:

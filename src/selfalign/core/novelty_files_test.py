@@ -169,7 +169,7 @@ def test_what_cannot_be_filtered_is_refused_with_a_sentence(tmp_path: Path) -> N
     refused(InputError, "two formats", source, tmp_path / "out.txt")
     refused(InputError, "cannot be OUT as well", source, source)
     refused(InputError, "cannot be OUT as well", source, out, against=[out])
-    refused(InputError, "no folder at", source, tmp_path / "no" / "out.jsonl")
+    refused(InputError, "there is no folder", source, tmp_path / "no" / "out.jsonl")
     refused(InputError, r"line 2: the field 'text' is null, not a text", source, out)
     refused(InputError, r"line 1: the field 'q' is missing.*has text", source, out, column="q")
     write_jsonl(source, [{"body": "a"}])

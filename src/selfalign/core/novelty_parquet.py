@@ -59,7 +59,7 @@ def filter_rows(
             partial.replace(target)
             sync_folder(target.parent)
         except OSError as error:
-            raise unwritable(target, error) from error
+            raise unwritable(target, error, "another OUT") from error
         finally:
             partial.unlink(missing_ok=True)
     return rows

@@ -21,8 +21,9 @@ from typing import BinaryIO, NamedTuple, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selfalign.core.continued_file import continued
-from selfalign.core.disk import unwritable, write_whole
+from selfalign.core.disk import check_place, unwritable, write_whole
 from selfalign.core.errors import InputError
+from selfalign.core.files import parse_json
 from selfalign.core.protocols import RewardModel
 from selfalign.salmon.scoring import PrincipleScoring, Scored
 
@@ -173,8 +174,7 @@ def check_files(source: Path, target: Path) -> int:
     """
     if source.resolve() == target.resolve():
         raise InputError(f"{source} is read and cannot be --output as well. Choose another one.")
-    if not target.parent.is_dir():
-        raise InputError(f"no folder at {target.parent} to write {target.name} in. Make it first.")
+    check_place(target, "--output")
     return sum(1 for _ in read_rows(source))
 
 
@@ -199,8 +199,8 @@ def read_rows(source: Path) -> Iterator[ResponseRow]:
 def _fields(source: Path, number: int, line: bytes) -> dict[str, object]:
     where = f"{source}, line {number}"
     try:
-        value = cast(object, json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
-    except (ValueError, RecursionError) as error:
+        value = parse_json(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+    except ValueError as error:
         raise InputError(
             f"{where}: this is not JSON ({error}). Write one object per line, in UTF-8.",
             field=f"line {number}",
@@ -252,7 +252,7 @@ def _append(
         out.flush()
         os.fsync(out.fileno())
     except OSError as error:
-        raise unwritable(target, error) from error
+        raise unwritable(target, error, "another --output") from error
 
 
 @contextmanager

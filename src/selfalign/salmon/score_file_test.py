@@ -165,7 +165,7 @@ def test_bytes_that_are_no_text_and_missing_files_are_sentences(source, tmp_path
         FileScoring(Letters(), SCORING)(tmp_path / "latin.jsonl", tmp_path / "out.jsonl")
     with pytest.raises(InputError, match=r"none\.jsonl cannot be read"):
         FileScoring(Letters(), SCORING)(tmp_path / "none.jsonl", tmp_path / "out.jsonl")
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="there is no folder"):
         FileScoring(Letters(), SCORING)(source, tmp_path / "no" / "out.jsonl")
     with pytest.raises(InputError, match="cannot be --output as well"):
         FileScoring(Letters(), SCORING)(source, source)
