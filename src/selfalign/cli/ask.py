@@ -37,7 +37,9 @@ LibraryOption = Annotated[
 ChatName = Annotated[
     str, typer.Option("--prompt", metavar="NAME", help="Which conversation prompt to use.")
 ]
-Temperature = Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest word.")]
+Temperature = Annotated[
+    float, typer.Option(min=0.0, max=100.0, help="0 always takes the likeliest word.")
+]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer.")]
 Seed = Annotated[int, typer.Option(help="Draws the answers, where temperature is above 0.")]
 
