@@ -62,6 +62,9 @@ def check_library(
     prompts = _check_prompts(library, found)
     _check_seeds(library, found)
     _check_unread(library, found)
+    if constitution not in library.names("constitutions"):
+        wanted = f"constitutions/{constitution}.yaml"
+        found.attempt(wanted, lambda: library.find(wanted))
     rules, shown = constitutions.get(constitution), exemplars.get(constitution)
     if window and rules and shown and (prompt := prompts.get("self_align/self_alignment")):
         file = library.find("prompts/self_align/self_alignment.md")

@@ -29,6 +29,12 @@ def test_what_ships_as_an_overlay_has_no_error(overlay):
     assert [f for f in check_library(open_library(overlay)) if f.level == "error"] == []
 
 
+def test_a_constitution_that_is_not_there_is_an_error():
+    (one,) = check_library(open_library(), constitution="nowhere")
+    assert (one.level, one.field) == ("error", "constitutions/nowhere.yaml")
+    assert "there is no constitutions/nowhere.yaml" in one.message
+
+
 Slip = Callable[[Path], None]
 SLIPS: dict[str, tuple[str, Slip, str, str]] = {
     "a principle given twice": (
