@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from selfalign.cli import ask, calf, doctor, evaluate, library, novelty, run, score, steer
 from selfalign.cli.outcome import catch_signals, exit_code_of, log_crashes
+from selfalign.core.errors import InputError
 
 QUIET_MACHINES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -62,4 +63,21 @@ def main() -> None:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     command = get_command(app)
-    return exit_code_of(lambda: command(args=list(arguments), prog_name="selfalign"), arguments)
+
+    def do() -> None:
+        _refuse_undecodable(arguments)
+        command(args=list(arguments), prog_name="selfalign")
+
+    return exit_code_of(do, arguments)
+
+
+def _refuse_undecodable(arguments: Sequence[str]) -> None:
+    """Refuse what cannot be written down again, as records, logs and models would have to."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"the argument {argument!r} is not UTF-8 text. Type it in a terminal that speaks "
+                f"UTF-8 (`locale` says so), and rename a file whose name is written otherwise."
+            ) from None

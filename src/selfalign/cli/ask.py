@@ -6,7 +6,8 @@ ask    one question, or one per line on stdin -> one JSON object per line
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ import typer
 
 from selfalign.cli.terminal import say, tell
 from selfalign.core.chat import render_chat
+from selfalign.core.errors import InputError
 from selfalign.core.protocols import LanguageModel, Sampling
 from selfalign.core.weights import CALF
 from selfalign.recipes.everything import reopen
@@ -82,7 +84,7 @@ def ask(
     if question is not None:
         say(_answers(lm, kit, prompt, [[question]], draw)[0])
         return
-    lines = (line.strip() for line in sys.stdin if line.strip())
+    lines = _questions()
     while some := list(islice(lines, LINES_AT_ONCE)):
         answers = _answers(lm, kit, prompt, [[line] for line in some], draw)
         for line, answer in zip(some, answers, strict=True):
@@ -114,9 +116,29 @@ def _answers(
     return [completion.text.strip() for completion in completions]
 
 
+def _questions() -> Iterator[str]:
+    """Yield the lines of stdin that are not blank."""
+    with _readable():
+        yield from (line.strip() for line in sys.stdin if line.strip())
+
+
 def _next_line() -> str:
     """Read a line of the person's; "" when there are no more."""
     try:
-        return input("> " if sys.stdin.isatty() else "").strip()
+        with _readable():
+            return input("> " if sys.stdin.isatty() else "").strip()
     except EOFError:
         return ""
+
+
+@contextmanager
+def _readable() -> Generator[None]:
+    """Turn bytes that are no text into a sentence."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        wrong = error.object[error.start]
+        raise InputError(
+            f"stdin is not UTF-8 text (there is a byte 0x{wrong:02x}). Save or convert it as "
+            f"UTF-8, as with `iconv -f latin1 -t utf-8`; what was answered before it is printed."
+        ) from None
