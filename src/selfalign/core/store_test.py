@@ -337,3 +337,17 @@ def test_changed_code_is_a_warning_and_not_a_new_folder(tmp_path):
     assert len(run.warnings) == 1
     assert "the code of test.answering changed" in run.warnings[0]
     assert ("note", run.warnings[0]) in seen.told
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "funnel.json"])
+def test_a_damaged_fact_is_named_and_deleting_it_alone_is_the_way_out(tmp_path, name):
+    run = Run(tmp_path)
+    before = list(run.fill(Answering(echo()), QUESTIONS))
+    (path,) = tmp_path.glob(f"*/{name}")
+    path.write_text('{"stage": "test.answ')
+    with pytest.raises(StoreError, match=f"{name} cannot be read .* delete this file alone"):
+        list(Run(tmp_path).fill(Answering(echo()), QUESTIONS))
+    path.unlink()
+    unasked = ScriptedLM(lambda prompt, seed: pytest.fail("asked again"))
+    assert list(Run(tmp_path).fill(Answering(unasked), QUESTIONS)) == before
+    assert path.is_file()
