@@ -20,6 +20,19 @@ from selfalign.core.errors import ModelError
 from selfalign.core.weights import Located
 from selfalign.engines.settings import EngineSettings
 
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    ImportError,
+    RuntimeError,
+    SafetensorError,
+    # Files that are JSON, but a list where transformers and PEFT look for names.
+    TypeError,
+    AttributeError,
+)
+"""What transformers and PEFT raise on files that are not what they should be."""
+
 
 def load_model(
     located: Located, settings: EngineSettings, *, trust_remote_code: bool = False
@@ -81,10 +94,11 @@ def _explained(located: Located) -> Generator[None]:
     """Turn what transformers says about unreadable files into a sentence of ours."""
     try:
         yield
-    except (OSError, ValueError, LookupError, ImportError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         if isinstance(error, ModelError):
             raise
         first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        first += "" if first.endswith((".", "!", "?")) else "."
         where = located.base if located.adapter is None else f"{located.base} + {located.adapter}"
         hint = (
             "Check that its files are whole and that it is a causal language model."

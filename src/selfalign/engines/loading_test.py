@@ -35,6 +35,17 @@ def test_broken_weights_are_explained(tiny_model: Path, tmp_path: Path) -> None:
         open_model(str(copy))
 
 
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_file_that_is_json_of_another_kind_is_explained(
+    tiny_model: Path, tmp_path: Path, file: str
+) -> None:
+    copy = tmp_path / "m"
+    shutil.copytree(tiny_model, copy)
+    (copy / file).write_text("[]", "utf-8")
+    with pytest.raises(ModelError, match=r"cannot load the model .*/m: .*\. Check .*whole"):
+        open_model(str(copy))
+
+
 def test_a_config_of_no_known_kind_is_explained(tiny_model: Path, tmp_path: Path) -> None:
     copy = tmp_path / "m"
     shutil.copytree(tiny_model, copy)

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -27,6 +26,7 @@ from transformers.utils import logging as hf_logging
 
 from selfalign.core.errors import EngineError, ModelError
 from selfalign.core.weights import Located
+from selfalign.engines.loading import UNREADABLE
 from selfalign.engines.reward import not_a_reward_model, refuse_other_architectures
 from selfalign.engines.settings import EngineSettings
 from selfalign.engines.untyped import floats, stated
@@ -221,10 +221,11 @@ def _explained(located: Located) -> Generator[None]:
         yield
     except ModelError:
         raise
-    except (OSError, ValueError, LookupError, ImportError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        first += "" if first.endswith((".", "!", "?")) else "."
         if isinstance(error, KeyError):
-            first = f"it has no tensor {first}."
+            first = f"it has no tensor {first}"
         where = located.base if located.adapter is None else f"{located.base} + {located.adapter}"
         raise ModelError(
             f"cannot load the reward model {where}: {first} Check that its files are whole, that "
