@@ -19,6 +19,9 @@ from selfalign.recipes.json_file import read_json
 
 MODELS_FILE = "models.json"
 
+BASE = "base"
+"""Name of the model a run begins with, which may be a name on the Hub; the others it made."""
+
 
 class ModelPaths(RootModel[dict[str, str]]):
     """What `models.json` says: name, then a path relative to the run, or the name of a model."""
@@ -53,6 +56,12 @@ def find_model(typed: str) -> Found:
         )
     path = folder / models[name]
     if not path.is_dir():
+        if name != BASE:
+            raise ModelError(
+                f"the weights of {typed} are gone: there is no folder {path}. Put it back; or "
+                f"delete {path.parent / 'checkpoint.json'}, if it is there, and run the command "
+                f"that trains it again."
+            )
         return Found(typed, models[name], folder)
     training = next((p for p in (path, path.parent) if (p / "checkpoint.json").is_file()), None)
     return Found(typed, load_checkpoint(training) if training else str(path), folder)

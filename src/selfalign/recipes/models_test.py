@@ -1,5 +1,7 @@
 """Names lead to models, and wrong names to sentences."""
 
+import shutil
+
 import pytest
 
 from selfalign.core.errors import ModelError
@@ -25,6 +27,13 @@ def test_a_runs_models_are_found_by_name(tmp_path):
     found = find_model(f"{tmp_path}:engraved")
     assert found.run == tmp_path
     assert found.model.fingerprint == checkpoint.fingerprint
+
+
+def test_weights_that_are_gone_are_not_looked_for_on_the_hub(tmp_path):
+    record_model(tmp_path, "final", trained(tmp_path, "final"))
+    shutil.rmtree(tmp_path / "final-0123/weights")
+    with pytest.raises(ModelError, match=r"weights of .*:final are gone: .*delete .*checkpoint"):
+        find_model(f"{tmp_path}:final")
 
 
 def test_models_of_a_run_are_named_by_paths_relative_to_it(tmp_path):
