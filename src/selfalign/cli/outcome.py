@@ -94,6 +94,10 @@ def log_crashes() -> None:
     """Send the traceback of an unexpected error to a file and name the file."""
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if _disk_is_full(error):
+            tell(f"error: no space is left on the disk ({error}).")
+            tell("Free some; what was finished is kept, and the same command continues from there.")
+            return
         path = CrashLog.write("".join(traceback.format_exception(kind, error, trace)))
         tell(f"error: {kind.__name__}: {error}")
         tell(
@@ -102,6 +106,16 @@ def log_crashes() -> None:
         )
 
     sys.excepthook = hook
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    """Say whether an error comes down to a full disk; libraries wrap the system's own in theirs."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if os.strerror(errno.ENOSPC) in str(cause):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _system_error(error: OSError) -> int:

@@ -1,10 +1,11 @@
 """Each way a command can end has its own exit code and its own sentence."""
 
 import errno
+import sys
 
 import pytest
 
-from selfalign.cli.outcome import Interrupted, exit_code_of
+from selfalign.cli.outcome import Interrupted, exit_code_of, log_crashes
 from selfalign.core.errors import EngineError, PlanError, UnwritableError
 
 
@@ -49,3 +50,14 @@ def test_a_slip_of_ours_is_not_taken_for_the_readers():
 
 def test_an_interrupt_is_no_failure_that_somebody_could_catch():
     assert not issubclass(Interrupted, Exception)
+
+
+def test_a_full_disk_that_a_library_ran_into_is_told_as_one(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    log_crashes()
+    error = RuntimeError("Error while serializing: I/O error: No space left on device")
+    sys.excepthook(RuntimeError, error, None)
+    told = capsys.readouterr().err
+    assert "no space is left on the disk" in told
+    assert "the same command continues" in told
+    assert "not expected" not in told
