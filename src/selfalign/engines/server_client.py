@@ -79,15 +79,15 @@ class Link:
             EngineError: it wants another key.
         """
         method = "GET" if body is None else "POST"
+        of = self._settings
+        seconds = of.fact_timeout_s if body is None else of.answer_timeout_s
         # The client's own timeout counts from one piece to the next; this one, the whole answer.
-        limit = self._settings.connect_timeout_s + self._settings.answer_timeout_s
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(of.connect_timeout_s + seconds):
                 response = await self._client.request(method, path, json=body)
         except httpx.ConnectTimeout:
             raise TryAgain(f"{self.where} took no connection in time.", crowded=True) from None
         except (httpx.TimeoutException, TimeoutError):
-            seconds = self._settings.answer_timeout_s
             raise TryAgain(
                 f"{self.where} gave no answer to {path} within {seconds:g} s.", crowded=True
             ) from None

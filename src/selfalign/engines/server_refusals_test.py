@@ -1,6 +1,7 @@
 """What the server engine says when it cannot go on, and what it never says: a key."""
 
 import logging
+import socket
 
 import pytest
 from pydantic import SecretStr
@@ -9,8 +10,8 @@ from selfalign.core.errors import EngineError, InputError, ModelError
 from selfalign.engines.conftest import FakeServer, answers
 from selfalign.engines.open import open_model
 from selfalign.engines.server import ServerLM, open_server
-from selfalign.engines.server_kit_test import SAMPLING, engine, sending, texts
-from selfalign.engines.server_settings import key_for, parse_address
+from selfalign.engines.server_kit_test import QUICK, SAMPLING, engine, sending, texts
+from selfalign.engines.server_settings import ServerSettings, key_for, parse_address
 
 SECRET = "sk-not-for-logs-7d1f"
 
@@ -60,6 +61,15 @@ def test_a_server_that_nobody_started_is_a_sentence(fake: FakeServer) -> None:
     fake.server_close()
     with pytest.raises(EngineError, match=r"cannot be reached: is it running\?"):
         texts(lm, ["x"])
+
+
+def test_a_server_that_never_says_what_it_serves_is_not_waited_for_as_for_an_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = parse_address(f"http://127.0.0.1:{mute.getsockname()[1]}")
+        quick = {"attempts": 1, "connect_timeout_s": 0.5, "fact_timeout_s": 0.2}
+        settings = ServerSettings(**{**vars(QUICK), **quick, "answer_timeout_s": 600.0})
+        with pytest.raises(EngineError, match=r"gave no answer to /v1/models within 0\.2 s"):
+            texts(ServerLM(address, key=None, settings=settings), ["x"])
 
 
 def test_a_server_that_dies_mid_run_costs_what_was_under_way_and_no_more(

@@ -34,6 +34,8 @@ class ServerSettings:
     """Ours: until the server takes the connection."""
     answer_timeout_s: float = 600.0
     """The OpenAI client's: until a whole answer is there, the server's own queue included."""
+    fact_timeout_s: float = 20.0
+    """Ours: until a server says what it serves, which it knows without any model."""
     first_backoff_s: float = 0.5
     """The OpenAI client's: upper end of the first wait; doubled at each attempt."""
     most_backoff_s: float = 30.0
