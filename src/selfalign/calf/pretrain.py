@@ -320,7 +320,18 @@ def _resume(out: Path, state: _State) -> _State:
     for optimiser, values in zip(state.optimisers, saved["optimisers"], strict=True):
         optimiser.load_state_dict(values)
     state.step, state.documents, state.seconds = saved["step"], saved["documents"], saved["seconds"]
+    _forget_later(out / CURVE, state.step)
     return state
+
+
+def _forget_later(curve: Path, step: int) -> None:
+    """Take the steps after a checkpoint from the curve: they are learnt, and logged, again."""
+    if curve.exists():
+        lines = curve.read_text("utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        partial = curve.with_suffix(".partial")
+        partial.write_text("".join(kept), "utf-8")
+        partial.replace(curve)
 
 
 def _save(out: Path, state: _State) -> None:

@@ -58,6 +58,25 @@ def test_a_killed_pretraining_ends_in_the_weights_of_an_uninterrupted_one(tmp_pa
     )
 
 
+def test_a_continued_pretraining_logs_no_step_twice(tmp_path, monkeypatch):
+    out, save = tmp_path, room._save
+
+    def dies_after_saving(*arguments):
+        save(*arguments)
+        log = out / room.CURVE
+        said = '{{"step": {0}, "tokens": {0}, "loss_nats": 1.0, "seconds": 1.0}}\n'.format
+        log.write_text(said(1) + said(3) + said(4)[:20])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "_save", dies_after_saving)
+    with pytest.raises(KeyboardInterrupt):
+        room.pretrain(1, out, SMALL, report=str)
+    monkeypatch.setattr(room, "_save", save)
+    room.pretrain(1, out, SMALL, report=str)
+    steps = [json.loads(line)["step"] for line in (out / room.CURVE).read_text().splitlines()]
+    assert steps == [1, SMALL.steps]
+
+
 def test_what_it_writes_is_a_model_directory(tmp_path):
     out = room.pretrain(2, tmp_path, SMALL, report=str)
     tokenizer = AutoTokenizer.from_pretrained(out)

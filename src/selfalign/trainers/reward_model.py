@@ -37,7 +37,13 @@ from selfalign.core.weights import Located, locate
 from selfalign.trainers.lora_sft import whole_checkpoint
 from selfalign.trainers.packing import micro_batch
 from selfalign.trainers.reward_account import RewardReport
-from selfalign.trainers.reward_pairs import PairSplit, judge, split_pairs
+from selfalign.trainers.reward_pairs import (
+    PairSplit,
+    TokenPair,
+    alike_in_length,
+    judge,
+    split_pairs,
+)
 from selfalign.trainers.reward_saving import (
     WEIGHTS,
     base_name,
@@ -168,7 +174,7 @@ class TrlRewardTrainer:
             warmup_steps=recipe.warmup_share,
             weight_decay=recipe.weight_decay,
             max_grad_norm=recipe.max_grad_norm,
-            train_sampling_strategy="sequential" if recipe.order == "given" else "random",
+            train_sampling_strategy="random" if recipe.order == "shuffled" else "sequential",
             seed=recipe.seed,
             data_seed=recipe.seed,
             use_cpu=self._on_cpu,
@@ -186,7 +192,7 @@ class TrlRewardTrainer:
             trainer = PairTrainer(
                 model=model,
                 args=settings,
-                train_dataset=table([pair.columns() for pair in data.trained]),
+                train_dataset=table([pair.columns() for pair in _in_order(data.trained, recipe)]),
                 processing_class=tokenizer,
                 peft_config=_lora(recipe),
                 callbacks=[StepWatch(self.on_step, self.save_every_s)],
@@ -231,6 +237,13 @@ class TrlRewardTrainer:
             round_trip=0.0,
             curve=[(int(h["step"]), h["loss"], h["accuracy"]) for h in history if "loss" in h],
         )
+
+
+def _in_order(pairs: Sequence[TokenPair], recipe: RewardTraining) -> Sequence[TokenPair]:
+    """Put pairs of like length together if the recipe lets them change places."""
+    if recipe.order != "near":
+        return pairs
+    return alike_in_length(pairs, recipe.batch_size, recipe.seed)
 
 
 def _lora(recipe: RewardTraining) -> LoraConfig:

@@ -4,10 +4,13 @@ import json
 import os
 import socket
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
@@ -20,7 +23,7 @@ from selfalign.core.protocols import RewardPair, RewardTraining
 from selfalign.core.records import Checkpoint
 from selfalign.core.weights import identify
 from selfalign.trainers.reward_model import TrlRewardTrainer
-from selfalign.trainers.reward_pairs import split_pairs
+from selfalign.trainers.reward_pairs import TokenPair, alike_in_length, split_pairs
 from selfalign.trainers.reward_untyped import checked_scores, reward_tokens
 from selfalign.trainers.steps import TrainingProgress
 
@@ -137,7 +140,7 @@ class Killed(Exception):
     """Stands for kill -9: nothing of the trainer's own runs after it."""
 
 
-@pytest.mark.parametrize("order", ["shuffled", "given"])
+@pytest.mark.parametrize("order", ["shuffled", "given", "near"])
 def test_a_killed_training_resumes_to_the_same_weights(
     tiny_model: Path, tmp_path: Path, order: str
 ) -> None:
@@ -241,6 +244,25 @@ def test_the_seed_draws_the_first_head_and_adapter(tiny_model: Path, tmp_path: P
     drawn = [name for name in first if "lora_A" in name or "score" in name]
     assert any("score" in name for name in drawn)
     assert all(float((first[name] - other[name]).abs().max()) > 1e-3 for name in drawn)
+
+
+@given(st.lists(st.integers(1, 60), max_size=90), st.integers(1, 7), st.integers(1, 4))
+def test_near_each_other_pairs_of_like_length_share_a_batch_and_none_is_lost(
+    lengths: list[int], batch: int, window: int
+) -> None:
+    pairs = [TokenPair([n, *[0] * length], [n]) for n, length in enumerate(lengths)]
+    ordered = alike_in_length(pairs, batch, 0, window)
+    assert sorted(p.rejected for p in ordered) == [p.rejected for p in pairs]
+    assert ordered == alike_in_length(pairs, batch, 0, window)
+    for start in range(0, len(pairs), batch * window):
+        near = ordered[start : start + batch * window]
+        assert {p.rejected[0] for p in near} == set(range(start, start + len(near)))
+        spans = [
+            (min(b, key=lambda p: p.longer).longer, max(b, key=lambda p: p.longer).longer)
+            for b in (near[at : at + batch] for at in range(0, len(near), batch))
+        ]
+        spans.sort()
+        assert all(low[1] <= high[0] for low, high in pairwise(spans))
 
 
 def test_pairs_in_the_given_order_are_taken_as_they_come(tiny_model: Path, tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import RewardPair, RewardTraining
 from selfalign.trainers.reward_untyped import reward_tokens, scores_of
 
+WINDOW = 16
+"""Batches among which pairs may change places, so that those of a batch are alike in length."""
+
 TIE = 0.5
 """What an undecided pair counts for, as if it were decided by a coin."""
 
@@ -104,6 +107,27 @@ def split_pairs(
         held_out=[fitting[number] for number in sorted(back)],
         dropped=dropped,
     )
+
+
+def alike_in_length(
+    pairs: Sequence[TokenPair], batch_size: int, seed: int, window: int = WINDOW
+) -> list[TokenPair]:
+    """Keep an order by and large, and put pairs of similar length into the same batch.
+
+    Padding to the longest text of a batch costs most of the time otherwise. Pairs move within
+    windows of so many batches, and the batches of a window come in a drawn order, so that length
+    does not rise from step to step. Seeded; the same pairs come back, each once.
+    """
+    rng = random.Random(f"{seed}/alike_in_length")
+    ordered: list[TokenPair] = []
+    for start in range(0, len(pairs), window * batch_size):
+        near = sorted(pairs[start : start + window * batch_size], key=lambda pair: pair.longer)
+        batches = [near[at : at + batch_size] for at in range(0, len(near), batch_size)]
+        whole = [batch for batch in batches if len(batch) == batch_size]
+        rng.shuffle(whole)
+        part = [batch for batch in batches if len(batch) < batch_size]
+        ordered += [pair for batch in (*whole, *part) for pair in batch]
+    return ordered
 
 
 def _held_out(pairs: Sequence[TokenPair], recipe: RewardTraining) -> set[int]:
