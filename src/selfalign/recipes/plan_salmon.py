@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from selfalign.core.protocols import DpoTraining, PolicyTraining, RewardTraining
+from selfalign.core.ranges import AtLeastOne
 from selfalign.core.records import Settings
 from selfalign.salmon.preference_pretraining import PRETRAINING
 from selfalign.salmon.principle_sampling import PrincipleSamplingConfig
@@ -32,7 +33,7 @@ class Preferences(Settings):
     pairs: PairConfig = PairConfig()
     judge: Literal["final", "engraved", "base"] = "final"
     """The paper: the model that answers also judges."""
-    limit: int | None = None
+    limit: AtLeastOne | None = None
     """Ours: pairs of at most so many instructions; None: of all."""
 
 

@@ -60,6 +60,8 @@ class AggregationConfig(Settings):
     """Ours (decision 0008): what margins are divided by. The authors' code: "variance"."""
     label: LabelRule = "dominating"
     """The paper: the strongest clause decides. "sum": the sign of the sum of all scores."""
+    least: float = Field(default=0.0, ge=0)
+    """Ours: a deciding score nearer to 0 than this is no vote; the authors take any."""
     boilerplate: str = "As an AI language model"
     """The authors' code: one answer that says so loses, at times. Empty: the rule is off."""
     p_boilerplate: float = Field(default=0.5, ge=0, le=1)
@@ -152,7 +154,7 @@ class Aggregation(Stage[JudgedPair, LabelledPair]):
         margins = {margin.principle: margin for margin in judged.margins}
         scores = [score(margins[c.principle], c, self.scales[c.principle]) for c in clauses]
         decision = decide(scores, self.config.label)
-        if decision is None:
+        if decision is None or abs(scores[decision.strongest]) < self.config.least:
             return "no_vote"
         if verdict == "neither":
             return "language"

@@ -135,6 +135,20 @@ def test_no_decision_when_no_clause_has_a_view():
     assert decide([0.0, -0.0], "sum") is None
 
 
+@pytest.mark.parametrize("label", ["dominating", "sum"])
+def test_weak_votes_give_no_label_and_change_no_other(label):
+    every = aggregate_over(many(60), SHIPPED, QUIET.model_copy(update={"label": label}))
+    least = QUIET.model_copy(update={"label": label, "least": 1.5})
+    strong = aggregate_over(many(60), SHIPPED, least)
+    kept = labelled(strong, many(60))
+    deciding = {
+        one.id: one.scores[[c.principle for c in one.clauses].index(one.decided_by)]
+        for one in labelled(every, many(60))
+    }
+    assert [one.id for one in kept] == [name for name, s in deciding.items() if abs(s) >= 1.5]
+    assert 0 < len(kept) < len(deciding)
+
+
 @given(scored, st.sampled_from(["dominating", "sum"]))
 def test_turning_every_score_round_turns_the_decision_round(scores, label):
     there, back = decide(scores, label), decide([-s for s in scores], label)
