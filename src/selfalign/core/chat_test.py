@@ -34,6 +34,12 @@ def test_what_is_trained_stops_where_generation_stops(answer):
     assert completion.startswith(CHAT.completion_of(answer, finished=False))
 
 
+def test_an_answer_ends_at_what_the_prompt_file_names_too():
+    chat = as_chat(PROMPT.model_copy(update={"stop": ("\n\n### Review", "### User")}))
+    assert chat.stop == ("\n\n### User", "### User", "\n\n### Review")
+    assert cut_at_stop("\nYes.\n\n### Review\nGood.", chat.stop).text == "\nYes."
+
+
 @given(answers)
 def test_a_finished_example_goes_on_as_the_next_turn_of_a_conversation(answer):
     first = render_chat(CHAT, ["Hi"], assistant="Calf") + CHAT.completion_of(answer, finished=True)
