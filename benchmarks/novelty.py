@@ -292,7 +292,9 @@ def main() -> None:
         found = against_rouge(texts[:size], arguments.rounds)
         show(found, "rouge_score")
         results += found
-    if arguments.minhash and find_spec("datasketch"):
+    if arguments.minhash and not find_spec("datasketch"):
+        print("\nno comparison with MinHash: install datasketch for it, or say --minhash 0")
+    elif arguments.minhash:
         print("\nagainst MinHash; the ratio is to the exact filter in Python")
         found = against_minhash(texts[: arguments.minhash], arguments.rounds)
         show(found, "python")
