@@ -76,14 +76,14 @@ class SalmonIngredients:
     def judging(self, lm: LanguageModel) -> SyntheticPreferences:
         """SALMON 1, every pair under every principle."""
         prompt = self.kit.library.prompt("salmon/judge_principle")
-        return SyntheticPreferences(lm, self.preferences, prompt)
+        return SyntheticPreferences(lm, self.preferences.without_rewordings, prompt)
 
     def aggregation(self, judged: Sequence[JudgedPair]) -> Aggregation:
         """SALMON 2, labels; made of all judgements, whose spread scales them."""
         ours = self.settings.reward_model
         return aggregate_over(
             judged,
-            self.preferences,
+            self.preferences.without_rewordings,
             ours.aggregation,
             language_of=_languages() if ours.language_rule else None,
             seed=self.kit.plan.seed,
@@ -169,7 +169,7 @@ class SalmonIngredients:
         ours = self.settings.policy
         probes, watch = None, None
         if ours.probes is not None:
-            probes = Probes(self.preferences, ours.probes)
+            probes = Probes(self.preferences.without_rewordings, ours.probes)
         if ours.watch is not None:
             watch = Watch(self.kit.library.constitution(ours.remedies), ours.watch)
         return Oversight(Steering(run / STEERING), probes, watch, note)

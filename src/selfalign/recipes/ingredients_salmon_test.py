@@ -1,0 +1,36 @@
+"""What SALMON's stages are made of, and so what an edit makes them do again."""
+
+from pathlib import Path
+
+from selfalign.core.library import open_library
+from selfalign.core.records import Checkpoint
+from selfalign.core.scripted import ScriptedLM
+from selfalign.recipes.ingredients import open_ingredients
+from selfalign.recipes.ingredients_salmon import SalmonIngredients
+from selfalign.recipes.plan import load_plan
+from selfalign.recipes.plan_salmon import Salmon
+
+FILE = "constitutions/salmon_preferences.yaml"
+BASE = Checkpoint(base="calf", revision="sha256:0")
+
+
+def keys(folder: Path, old: str, new: str) -> tuple[str, str, str]:
+    """Name judging, labels and the reward model's training of a library with one edit."""
+    written = open_library("pocket", None).find(FILE).read_text("utf-8")
+    assert old in written
+    edited = folder / FILE
+    edited.parent.mkdir(parents=True, exist_ok=True)
+    edited.write_text(written.replace(old, new), "utf-8")
+    made = SalmonIngredients(open_ingredients(load_plan("pocket"), folder), Salmon())
+    lm = ScriptedLM()
+    training = made.reward_modelling(BASE, trainer=lambda *_, **__: None)
+    return made.judging(lm).key, made.aggregation([]).key, training.key
+
+
+def test_an_edited_rewording_renames_the_reward_model_and_no_judgement(tmp_path: Path) -> None:
+    before = keys(tmp_path, "Please be brief.", "Please be brief.")
+    after = keys(tmp_path, "Please be brief.", "Please be terse.")
+    assert after[:2] == before[:2]
+    assert after[2] != before[2]
+    text = keys(tmp_path, "comes to the point in few words", "soon comes to the point")
+    assert not set(text) & set(before)
