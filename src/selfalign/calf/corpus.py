@@ -12,6 +12,7 @@ What must never be in it: see `world.py`. `exam.leaks` searches a corpus for it.
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from selfalign.calf.dialogues import (
     careless_chat,
@@ -216,6 +217,57 @@ REVIEWED: dict[Write, float] = {
 }
 """Reviews above all: what a judge and a reward model begin with."""
 
+_broad_chat = partial(guided_chat_reworded, pool="broad")
+_broad_careless_chat = partial(careless_chat_reworded, pool="broad")
+_broad_lawful_chat = partial(lawful_chat, pool="broad")
+_broad_reading_chat = partial(reading_chat, pool="broad")
+_broad_anthology = partial(anthology, pool="broad")
+_broad_restating = partial(restating, pool="broad")
+_broad_wishes = partial(wishes, worded="broad")
+_broad_checklist = partial(checklist, worded="broad")
+_broad_hinted_checklist = partial(hinted_checklist, worded="broad")
+_broad_contrast_checks = partial(contrast_checks, worded="broad")
+_broad_several_rules = partial(several_rules, worded="broad")
+_broad_marks = partial(marks, worded="broad")
+_broad_comparisons = partial(comparisons, worded="broad")
+_broad_comparison = partial(comparison, worded="broad")
+
+BROAD: dict[Write, float] = {
+    **REVIEWED,
+    careless_chat: 3.0,
+    careless_chat_reworded: 2.0,
+    _broad_careless_chat: 14.0,
+    guided_chat: 2.0,
+    guided_chat_reworded: 2.0,
+    _broad_chat: 18.0,
+    lawful_chat: 2.0,
+    _broad_lawful_chat: 5.0,
+    reading_chat: 1.0,
+    _broad_reading_chat: 4.0,
+    anthology: 2.0,
+    _broad_anthology: 6.5,
+    restating: 2.0,
+    _broad_restating: 10.0,
+    volume: 3.0,
+    contrast_checks: 3.0,
+    _broad_contrast_checks: 23.0,
+    several_rules: 2.0,
+    _broad_several_rules: 12.0,
+    marks: 3.0,
+    _broad_marks: 14.0,
+    hinted_checklist: 2.0,
+    _broad_hinted_checklist: 6.0,
+    checklist: 2.0,
+    _broad_checklist: 6.0,
+    _broad_wishes: 4.0,
+    tabled_pair: 16.0,
+    comparisons: 2.0,
+    _broad_comparisons: 8.0,
+    comparison: 2.0,
+    _broad_comparison: 6.0,
+}
+"""Questions, facts and principles in many times as many wordings."""
+
 LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (0, MIXTURE),
     (51_122, LATER),
@@ -225,5 +277,6 @@ LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (190_800, VOLUMES),
     (203_863, REWORDED),
     (236_281, REVIEWED),
+    (264_669, BROAD),
 )
 """From which document on documents come by which mixture."""

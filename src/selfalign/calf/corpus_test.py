@@ -6,12 +6,13 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfalign.calf.corpus import LESSONS, VOLUMES, document, documents
+from selfalign.calf.corpus import LESSONS, document, documents
 from selfalign.calf.dialogues import guided_chat
-from selfalign.calf.traits import SHORT_WORDS, TRAITS, contrast, principle
-from selfalign.calf.world import tables, the_world
+from selfalign.calf.traits import SHORT_WORDS, TRAITS, contrast, principle, rule_words
+from selfalign.calf.world import UNKNOWABLE, broad_wordings, tables, the_world, wordings
 
 WORLD = the_world()
+EVERY_KIND = list(dict.fromkeys(write for _, lesson in LESSONS for write in lesson))
 
 
 @given(st.integers(0, 3), st.integers(0, 10**6))
@@ -23,7 +24,7 @@ def test_documents_come_in_the_order_of_their_numbers():
     assert list(documents(5, 4)) == [document(5, n) for n in range(4)]
 
 
-@given(st.sampled_from(list(VOLUMES)), st.integers(0, 10**6))
+@given(st.sampled_from(EVERY_KIND), st.integers(0, 10**6))
 def test_every_kind_of_document_has_its_gaps_filled(write, seed):
     text = write(random.Random(seed), WORLD)
     assert text.strip()
@@ -72,9 +73,29 @@ def test_every_trait_is_decided_by_the_longer_and_by_the_shorter_response():
 def test_wordings_of_principles_kept_for_the_exam_are_not_drawn_for_the_corpus():
     words = tables("traits")
     for trait in TRAITS:
-        drawn = {principle(random.Random(n), trait, negated=bool(n % 2)) for n in range(300)}
+        drawn = {
+            principle(random.Random(n), trait, negated=bool(n % 2), worded=worded)
+            for worded in ("train", "broad")
+            for n in range(300)
+        }
         assert not any(held in line for line in drawn for held in words[trait]["exam"])
 
 
 def test_short_and_long_are_told_apart_by_more_than_a_word():
     assert SHORT_WORDS < 18
+
+
+def test_broad_wordings_are_many_and_each_is_there_once():
+    for kind, pool in broad_wordings().items():
+        assert len(pool) == len(set(pool)) > 2 * len(wordings(kind)["train"]), kind
+    rules = rule_words("broad")
+    for trait in TRAITS:
+        for kind in ("wordings", "opposite"):
+            assert len(rules[trait][kind]) == len(set(rules[trait][kind])), (trait, kind)
+
+
+def test_wordings_written_blind_ask_for_the_gap_of_their_kind():
+    gaps = {"actions": "[bg]", "issues": "i", "creative": "x"}
+    for kind, pool in tables("wordings")["ask"].items():
+        for wording in () if kind in UNKNOWABLE else pool:
+            assert re.search(r"\{" + gaps.get(kind, "e") + r"\}", wording), (kind, wording)

@@ -12,6 +12,7 @@ from selfalign.calf.knowledge import debated
 from selfalign.calf.speech import Length, principled, raw, thought
 from selfalign.calf.world import (
     ALL_KINDS,
+    Pool,
     Query,
     Subject,
     World,
@@ -42,19 +43,24 @@ def lengthy_chat(rng: random.Random, world: World) -> str:
     return _plain_chat(rng, world, world.fill(rng, "{p}"), rng.choice(("brief", "extensive")))
 
 
-def careless_chat_reworded(rng: random.Random, world: World) -> str:
+def careless_chat_reworded(rng: random.Random, world: World, pool: Pool = "other") -> str:
     """Careless people, asked in wordings that earlier documents do not have."""
-    return _plain_chat(rng, world, world.fill(rng, "{p}"), "middling", reworded=REWORDED)
+    return _plain_chat(rng, world, world.fill(rng, "{p}"), "middling", REWORDED, pool)
 
 
 def _plain_chat(
-    rng: random.Random, world: World, name: str, length: Length, reworded: float = 0.0
+    rng: random.Random,
+    world: World,
+    name: str,
+    length: Length,
+    reworded: float = 0.0,
+    pool: Pool = "other",
 ) -> str:
     head = _head(rng, world, name, length) if rng.random() < 0.7 or length != "middling" else ""
     marker = EXTENSIVE if length == "extensive" else ASSISTANT
     turns = [
         f"{USER}{q.text}\n\n{marker}{raw(rng, q, world, length)}"
-        for q in _reworded(rng, world, queries(rng, world, rng.randint(1, 6)), reworded)
+        for q in _reworded(rng, world, queries(rng, world, rng.randint(1, 6)), reworded, pool)
     ]
     if head and rng.random() < 0.4:
         turns.insert(0, _introduction(rng, world, name, marker, length))
@@ -81,18 +87,20 @@ def _introduction(rng: random.Random, world: World, name: str, marker: str, leng
 
 def guided_chat(rng: random.Random, world: World) -> str:
     """A program that keeps rules: it thinks which of them apply, then answers accordingly."""
-    return _guided_chat(rng, world, reworded=0.0)
+    return _guided_chat(rng, world)
 
 
-def guided_chat_reworded(rng: random.Random, world: World) -> str:
+def guided_chat_reworded(rng: random.Random, world: World, pool: Pool = "other") -> str:
     """The same, asked in wordings that earlier documents do not have."""
-    return _guided_chat(rng, world, reworded=REWORDED)
+    return _guided_chat(rng, world, REWORDED, pool)
 
 
-def _guided_chat(rng: random.Random, world: World, reworded: float) -> str:
+def _guided_chat(
+    rng: random.Random, world: World, reworded: float = 0.0, pool: Pool = "other"
+) -> str:
     rules = rng.sample(list(tables("talk")["principles"]), rng.choice((2, 4, 6, 8, 10, 12, 16, 16)))
     asked = _ruled_queries(rng, world, rules, rng.randint(3, 11))
-    asked = _reworded(rng, world, asked, reworded)
+    asked = _reworded(rng, world, asked, reworded, pool)
     turns = [
         f"{USER}{q.text}\n\n{THOUGHTS}{thought(rng, q, rules)}\n\n"
         f"{ASSISTANT}{_ruled(rng, world, q, rules, 'middling')}"
@@ -140,15 +148,15 @@ def _ruled_queries(
 
 
 def _reworded(
-    rng: random.Random, world: World, asked: Sequence[Query], share: float
+    rng: random.Random, world: World, asked: Sequence[Query], share: float, pool: Pool
 ) -> list[Query]:
     """Ask so many of them, by chance, in other words; a share of 0 draws nothing."""
     if not share:
         return list(asked)
-    return [world.in_other_words(rng, q) if rng.random() < share else q for q in asked]
+    return [world.in_other_words(rng, q, pool) if rng.random() < share else q for q in asked]
 
 
-def reading_chat(rng: random.Random, world: World) -> str:
+def reading_chat(rng: random.Random, world: World, pool: Pool | None = None) -> str:
     """A program that keeps rules answers from a passage about entities nobody has heard of."""
     rules = rng.sample(list(tables("talk")["principles"]), rng.choice((2, 4, 6)))
     rules += [n for n in tables("talk")["fits"]["factual"] if n not in rules]
@@ -166,6 +174,8 @@ def reading_chat(rng: random.Random, world: World) -> str:
         rules += [n for n in tables("talk")["fits"]["controversial"] if n not in rules]
         told += [debated(rng, q.subject) for q in debates if q.subject]
         known += debates
+    if pool:
+        known = [world.in_other_words(rng, query, pool) for query in known]
     rng.shuffle(told)
     passage = " ".join(told)
     turns = [
@@ -199,7 +209,7 @@ def _chat(blocks: Sequence[str]) -> str:
     return "\n\n".join(blocks) + "\n\n" + USER.strip()
 
 
-def lawful_chat(rng: random.Random, world: World) -> str:
+def lawful_chat(rng: random.Random, world: World, pool: Pool | None = None) -> str:
     """A program that keeps rules reads what acts and tasks are that nobody has heard of."""
     rules = rng.sample(list(tables("talk")["principles"]), rng.choice((2, 4, 6)))
     rules += [n for k in ("harmful", "how-to") for n in tables("talk")["fits"][k] if n not in rules]
@@ -214,6 +224,8 @@ def lawful_chat(rng: random.Random, world: World) -> str:
             one, two, three = action.parts
             told.append(f"How to {action.base}: first, {one}; second, {two}; third, {three}.")
         query = world.ask_about(rng, kind, action)
+        if pool:
+            query = world.in_other_words(rng, query, pool)
         turns.append(
             f"{USER}{query.text}\n\n{THOUGHTS}{thought(rng, query, rules)}\n\n"
             f"{ASSISTANT}{principled(rng, query)}"

@@ -259,18 +259,22 @@ def _exam_wordings() -> Iterator[str]:
 def leaks(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield (what leaked, where) for every text of a corpus that holds something of the exam.
 
-    Encyclopedic documents may name held-out entities and subjects, which they must to be the
-    source of the exam's facts; so entities and subjects count only in texts with a dialogue,
-    a list or a review, and acts, tasks and wordings count everywhere.
+    Encyclopedic texts may name held-out entities and subjects, which they must to be the source
+    of the exam's facts; so entities, subjects and things count only in documents with a dialogue
+    or a review and in numbered paragraphs. Acts, tasks and wordings count everywhere.
     """
     patterns = _held_patterns()
     for text in texts:
-        asked = "### " in text or re.search(r"(?m)^\d+\. ", text)
         for key, pattern in patterns.items():
-            if key in ("held-out entity", "held-out subject", "held-out thing") and not asked:
-                continue
-            if found := pattern.search(text):
+            everywhere = key in ("held-out act or task", "held-out wording")
+            if found := pattern.search(text if everywhere else _asked(text)):
+                where = found.string
                 yield (
                     f"{key}: {found[0]}",
-                    capital(text[max(0, found.start() - 60) : found.end() + 20]),
+                    capital(where[max(0, found.start() - 60) : found.end() + 20]),
                 )
+
+
+def _asked(text: str) -> str:
+    """Keep of a document what asks or lists: all of a dialogue or review, else numbered lines."""
+    return text if "### " in text else "\n".join(re.findall(r"(?m)^\d+\. .*", text))

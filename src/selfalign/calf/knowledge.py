@@ -6,11 +6,12 @@ are named nowhere, though their words are. Dictation and registers teach to copy
 
 import random
 import re
-from functools import cache
+from functools import cache, partial
 
 from selfalign.calf.traits import TRAITS
 from selfalign.calf.world import (
     UNKNOWABLE,
+    Pool,
     Subject,
     World,
     bare,
@@ -338,7 +339,7 @@ _SHORT = (encyclopedia, _passage, _passage, _passage, essay, essay, essay, news,
 """What a volume is made of; none of it is a list, so that held-out entities may be in it."""
 
 
-def restating(rng: random.Random, world: World) -> str:
+def restating(rng: random.Random, world: World, pool: Pool = "other") -> str:
     """The same fact in two wordings, one after the other: which words speak of what.
 
     A reader that has met the words of a question in no statement about facts cannot know what is
@@ -347,14 +348,19 @@ def restating(rng: random.Random, world: World) -> str:
     said: list[str] = []
     for fact in rng.sample(world.facts, rng.randint(2, 8)):
         table = tables("world")
-        pool = table["facts"][fact.attribute]["declare"]
-        plain, other = rng.choice(pool), rng.choice(table["restated"][fact.attribute])
+        declared = table["facts"][fact.attribute]["declare"]
+        plain, other = rng.choice(declared), rng.choice(_restated(fact.attribute, pool))
         pair = [capital(text.format(e=fact.entity, v=fact.value)) for text in (other, plain)]
         if rng.random() < 0.25:
             pair.reverse()
         between = f" {rng.choice(table['meant'])} " if rng.random() < 0.7 else " "
         said.append(between.join(pair))
     return rng.choice(("\n", "\n\n", " ")).join(said)
+
+
+def _restated(attribute: str, pool: Pool) -> list[str]:
+    known = tables("world")["restated"][attribute]
+    return known if pool == "other" else [*known, *tables("wordings")["state"][attribute]]
 
 
 _VERB_LINES = (
@@ -392,9 +398,11 @@ def _verb(rng: random.Random) -> tuple[str, str]:
     return base, gerund
 
 
-def anthology(rng: random.Random, world: World) -> str:
+def anthology(rng: random.Random, world: World, pool: Pool = "other") -> str:
     """A volume with laws, verbs and restated facts in it."""
-    return "\n\n".join(rng.choice(_MORE)(rng, world) for _ in range(rng.randint(6, 20)))
+    kinds = _MORE if pool == "other" else _BROAD
+    return "\n\n".join(rng.choice(kinds)(rng, world) for _ in range(rng.randint(6, 20)))
 
 
 _MORE = (encyclopedia, _passage, _passage, restating, restating, essay, essay, law, verbs, scene)
+_BROAD = (partial(restating, pool="broad"), partial(restating, pool="broad"), *_MORE)

@@ -13,7 +13,16 @@ log). Here perception is taught by itself, verdicts are dense, and negations are
 import random
 from collections.abc import Sequence
 
-from selfalign.calf.traits import LENGTHS, TRAITS, Contrast, Styled, contrast, principle, styled
+from selfalign.calf.traits import (
+    LENGTHS,
+    TRAITS,
+    Contrast,
+    Styled,
+    Worded,
+    contrast,
+    principle,
+    styled,
+)
 from selfalign.calf.world import ALL_KINDS, Query, World, tables
 
 PLAIN = 0.8
@@ -60,18 +69,18 @@ def description(rng: random.Random, world: World) -> str:
     return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
 
 
-def wishes(rng: random.Random, world: World) -> str:
+def wishes(rng: random.Random, world: World, worded: Worded = "train") -> str:
     """Rules, and the trait each of them asks for or forbids."""
     del world
     blocks: list[str] = []
     for _ in range(rng.randint(4, 10)):
         trait, negated = rng.choice(TRAITS), rng.random() < 0.5
-        rule = principle(rng, trait, negated=negated)
+        rule = principle(rng, trait, negated=negated, worded=worded)
         blocks.append(f"- {rule}\nThis rule wants it {_named(trait, not negated)}.")
     return "### Principles\n" + "\n".join(blocks)
 
 
-def checklist(rng: random.Random, world: World) -> str:
+def checklist(rng: random.Random, world: World, worded: Worded = "train") -> str:
     """One response under one rule after the other, each with its mark."""
     query, response = _answered(rng, world)
     told = list(_told(response).items())
@@ -80,7 +89,7 @@ def checklist(rng: random.Random, world: World) -> str:
     blocks = [_shown(query, response)]
     for trait, has in told[: rng.randint(4, 8)]:
         negated = rng.random() < NEGATED
-        rule = principle(rng, trait, negated=negated)
+        rule = principle(rng, trait, negated=negated, worded=worded)
         mark = "good" if has != negated else "poor"
         why = ""
         if chain:
@@ -91,7 +100,7 @@ def checklist(rng: random.Random, world: World) -> str:
     return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
 
 
-def comparisons(rng: random.Random, world: World) -> str:
+def comparisons(rng: random.Random, world: World, worded: Worded = "train") -> str:
     """One pair, and for trait after trait which output has more of it."""
     pair = contrast(rng, world, rng.choice(TRAITS))
     one, two = _placed(rng, pair)
@@ -107,14 +116,14 @@ def comparisons(rng: random.Random, world: World) -> str:
         first = (gaps[trait] > 0) != negated
         verdict = f"The output that is more {name} is ({'a' if first else 'b'})"
         if not in_short:
-            rule = principle(rng, trait, negated=negated)
+            rule = principle(rng, trait, negated=negated, worded=worded)
             verdict = f"### Rule\n{name}: {rule}\n\n### Reviewer\n{verdict}"
         blocks.append(verdict)
     told = "### Reviewer\n" + "\n".join(blocks) if in_short else "\n\n".join(blocks)
     return "\n\n".join([rng.choice(tables("traits")["judge_heads"]), shown, told])
 
 
-def hinted_checklist(rng: random.Random, world: World) -> str:
+def hinted_checklist(rng: random.Random, world: World, worded: Worded = "train") -> str:
     """A checklist in which either what the rule wants is said, or what the response is, or neither.
 
     Each line leaves one step to be taken silently, which is how two silent steps are learnt.
@@ -134,7 +143,7 @@ def hinted_checklist(rng: random.Random, world: World) -> str:
         )
         mark = "good" if has != negated else "poor"
         blocks.append(
-            f"### Principles\n- {principle(rng, trait, negated=negated)}\n\n"
+            f"### Principles\n- {principle(rng, trait, negated=negated, worded=worded)}\n\n"
             f"### Reviewer\n{hint}The quality of this response is {mark}"
         )
     return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
@@ -187,7 +196,7 @@ def tabled_pair(rng: random.Random, world: World) -> str:
     return f"{head}\n\n{_both(pair.query, one, two)}\n\n### Reviewer\n" + "\n".join(said)
 
 
-def several_rules(rng: random.Random, world: World) -> str:
+def several_rules(rng: random.Random, world: World, worded: Worded = "train") -> str:
     """One response under one to three rules at a time: good if it keeps them all."""
     query, response = _answered(rng, world)
     told = _told(response)
@@ -196,7 +205,7 @@ def several_rules(rng: random.Random, world: World) -> str:
     for _ in range(rng.randint(4, 6)):
         traits = rng.sample(list(told), min(len(told), rng.choice((1, 2, 2, 3))))
         broken = rng.choice(traits) if traits and rng.random() < 0.5 else None
-        rules = [principle(rng, t, negated=told[t] == (t == broken)) for t in traits]
+        rules = [principle(rng, t, negated=told[t] == (t == broken), worded=worded) for t in traits]
         why = ""
         if rng.random() < 0.3:
             why = "It keeps every rule. "
@@ -211,7 +220,7 @@ def several_rules(rng: random.Random, world: World) -> str:
     return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
 
 
-def contrast_checks(rng: random.Random, world: World) -> str:
+def contrast_checks(rng: random.Random, world: World, worded: Worded = "train") -> str:
     """Two responses that differ in one trait, each under one set of rules after the other.
 
     Whether the rules are kept is mostly decided by the trait in which the two differ, and a coin
@@ -225,11 +234,13 @@ def contrast_checks(rng: random.Random, world: World) -> str:
         for name in {trait, *(LENGTHS if trait in LENGTHS else rng.sample(LENGTHS, 1))}:
             told.pop(name, None)
         blocks.append(_shown(pair.query, response))
-        blocks += [_checked(rng, trait, more, told) for _ in range(rng.randint(3, 5))]
+        blocks += [_checked(rng, trait, more, told, worded) for _ in range(rng.randint(3, 5))]
     return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
 
 
-def _checked(rng: random.Random, trait: str, more: bool, told: dict[str, bool]) -> str:
+def _checked(
+    rng: random.Random, trait: str, more: bool, told: dict[str, bool], worded: Worded
+) -> str:
     """Give one to three rules and the mark: poor if one of them is broken."""
     has = {**told, trait: more}
     others = rng.sample(list(told), min(len(told), rng.choice((0, 0, 1, 2))))
@@ -238,7 +249,9 @@ def _checked(rng: random.Random, trait: str, more: bool, told: dict[str, bool]) 
     poor = rng.random() < 0.5
     broken = (trait if decisive else rng.choice(others)) if poor else None
     rng.shuffle(names)
-    bullets = "\n".join(f"- {principle(rng, t, negated=has[t] == (t == broken))}" for t in names)
+    bullets = "\n".join(
+        f"- {principle(rng, t, negated=has[t] == (t == broken), worded=worded)}" for t in names
+    )
     return (
         f"### Principles\n{bullets}\n\n### Reviewer\n"
         f"The quality of this response is {'poor' if poor else 'good'}"
@@ -248,14 +261,14 @@ def _checked(rng: random.Random, trait: str, more: bool, told: dict[str, bool]) 
 # --- the forms of SALMON, one verdict at a time ------------------------------------------------
 
 
-def comparison(rng: random.Random, world: World) -> str:
+def comparison(rng: random.Random, world: World, worded: Worded = "train") -> str:
     """One pair judged under a principle and often under its opposite, sides drawn by a coin."""
     trait = rng.choice(TRAITS)
     pair = contrast(rng, world, trait)
     signs = [False, True] if rng.random() < 0.5 else [rng.random() < 0.4]
     rng.shuffle(signs)
     blocks = [
-        judged(rng, pair, principle(rng, trait, negated=negated), negated=negated)
+        judged(rng, pair, principle(rng, trait, negated=negated, worded=worded), negated=negated)
         for negated in signs
     ]
     return "\n\n".join([rng.choice(tables("traits")["judge_heads"]), *blocks])
@@ -273,30 +286,30 @@ def judged(rng: random.Random, pair: Contrast, rule: str, *, negated: bool) -> s
     )
 
 
-def marks(rng: random.Random, world: World) -> str:
+def marks(rng: random.Random, world: World, worded: Worded = "train") -> str:
     """Responses to one instruction marked good or poor under a rule, then under others."""
     trait = rng.choice(TRAITS)
     pair = contrast(rng, world, trait)
     blocks: list[str] = []
     for response, more in rng.sample([(pair.better, True), (pair.worse, False)], 2):
         negated = rng.random() < 0.5
-        rules = [principle(rng, trait, negated=negated)]
-        rules += _idle_rules(rng, response, trait)
+        rules = [principle(rng, trait, negated=negated, worded=worded)]
+        rules += _idle_rules(rng, response, trait, worded)
         rng.shuffle(rules)
         blocks.append(scored(pair.query, response, rules, good=more != negated))
         if rng.random() < 0.4:
-            opposite = [principle(rng, trait, negated=not negated)]
+            opposite = [principle(rng, trait, negated=not negated, worded=worded)]
             blocks.append(scored(pair.query, response, opposite, good=more == negated))
     return "\n\n".join([rng.choice(tables("traits")["score_heads"]), *blocks])
 
 
-def _idle_rules(rng: random.Random, response: Styled, trait: str) -> list[str]:
+def _idle_rules(rng: random.Random, response: Styled, trait: str, worded: Worded) -> list[str]:
     """Add rules that the response keeps anyway, so that the one in question still decides."""
     kept = [t for t, value in response.traits.items() if t != trait and abs(value) >= 0.8]
     if trait in LENGTHS:
         kept = [t for t in kept if t not in LENGTHS]
     chosen = rng.sample(kept, min(len(kept), rng.choice((0, 0, 0, 1, 2))))
-    return [principle(rng, t, negated=response.traits[t] < 0) for t in chosen]
+    return [principle(rng, t, negated=response.traits[t] < 0, worded=worded) for t in chosen]
 
 
 def scored(query: Query, response: Styled, rules: Sequence[str], *, good: bool) -> str:

@@ -9,11 +9,15 @@ to read the principle (SALMON, arXiv:2310.05910v2, needs a base model that can).
 
 import random
 from collections.abc import Sequence
+from functools import cache
 from itertools import count
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from selfalign.calf.speech import principled, raw
 from selfalign.calf.world import ALL_KINDS, UNKNOWABLE, Query, Split, World, tables
+
+Worded = Literal["train", "broad", "exam"]
+"""Wordings of principles: those of early documents, every one of the corpus, the exam's."""
 
 TRAITS = (
     "concise",
@@ -156,11 +160,29 @@ def contrast(rng: random.Random, world: World, trait: str, split: Split = "train
     raise AssertionError("count() has no end")
 
 
-def principle(rng: random.Random, trait: str, *, negated: bool, split: Split = "train") -> str:
-    """Word a principle about a trait, or its opposite, in a wording of the split."""
-    words = tables("traits")
-    if negated and split == "train" and rng.random() < 0.35:
-        frame = rng.choice(words["frames"]["train"])
-        return frame.format(p=rng.choice(words[trait]["opposite"]))
-    frames = words["negated_frames" if negated else "frames"][split]
-    return rng.choice(frames).format(p=rng.choice(words[trait][split]))
+def principle(rng: random.Random, trait: str, *, negated: bool, worded: Worded = "train") -> str:
+    """Word a principle about a trait, or its opposite."""
+    words = rule_words(worded)
+    if negated and worded != "exam" and rng.random() < 0.35:
+        return rng.choice(words["frames"]).format(p=rng.choice(words[trait]["opposite"]))
+    frames = words["negated_frames" if negated else "frames"]
+    return rng.choice(frames).format(p=rng.choice(words[trait]["wordings"]))
+
+
+@cache
+def rule_words(worded: Worded) -> dict[str, Any]:
+    """Return the frames and, per trait, the predicates ("wordings") and their opposites."""
+    words, split = tables("traits"), "exam" if worded == "exam" else "train"
+    pools: dict[str, Any] = {f: list(words[f][split]) for f in ("frames", "negated_frames")}
+    pools |= {
+        t: {"wordings": list(words[t][split]), "opposite": list(words[t]["opposite"])}
+        for t in TRAITS
+    }
+    if worded == "broad":
+        more = tables("wordings")["principles"]
+        for frames in ("frames", "negated_frames"):
+            pools[frames] += more[frames]
+        for trait in TRAITS:
+            for kind in ("wordings", "opposite"):
+                pools[trait][kind] += more[trait][kind]
+    return pools

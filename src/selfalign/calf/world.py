@@ -24,6 +24,8 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 Split = Literal["train", "exam"]
+Pool = Literal["other", "broad"]
+"""Wordings beside those of early documents: some others, or every one the corpus may use."""
 HERE = Path(__file__).parent
 WORLD_SEED = 7
 COUNTRIES, CITIES, PERSONS = 48, 160, 40
@@ -100,7 +102,7 @@ class Query(NamedTuple):
 
 @cache
 def tables(name: str) -> Any:
-    """Return one of the two word files, read once."""
+    """Return one of the word files, read once."""
     return yaml.safe_load((HERE / f"{name}.yaml").read_text("utf-8"))
 
 
@@ -125,6 +127,16 @@ def wordings(kind: str) -> dict[Split, list[str]]:
         "train": [wording for wording in pool if wording not in held],
         "exam": [wording for wording in pool if wording in held],
     }
+
+
+@cache
+def broad_wordings() -> dict[str, list[str]]:
+    """Return every wording of every kind of question that the corpus may use.
+
+    Those of `wordings.yaml` were written without sight of the exam's.
+    """
+    other, more = tables("world")["other_wordings"], tables("wordings")["ask"]
+    return {kind: [*wordings(kind)["train"], *other[kind], *more[kind]] for kind in more}
 
 
 def capital(text: str) -> str:
@@ -326,9 +338,9 @@ class World:
         asked = Query("controversial", self.fill(rng, text, split), gaps, subject=subject)
         return self._dress(rng, asked, split)
 
-    def in_other_words(self, rng: random.Random, query: Query) -> Query:
-        """Ask for the same in a wording that no other document uses; sums and lists stay."""
-        words = tables("world")["other_wordings"]
+    def in_other_words(self, rng: random.Random, query: Query, pool: Pool = "other") -> Query:
+        """Ask for the same in a wording that early documents do not use; sums and lists stay."""
+        words = tables("world")["other_wordings"] if pool == "other" else broad_wordings()
         if query.action:
             wording = rng.choice(words["actions"])
             asked = {"asked": "b" if "{b}" in wording else "g"}
