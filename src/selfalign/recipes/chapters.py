@@ -49,6 +49,8 @@ class Chapters(Settings):
     """Folder of SALMON 2's labels."""
     reward: str | None = None
     """Folder of SALMON 2's training."""
+    varied: str | None = None
+    """Folder of the training of SALMON 3's start, if it has one of its own."""
     policies: Mapping[str, str] = Field(default_factory=dict)
     """Folders of SALMON 3's trainings: "policy", and one per control."""
 
@@ -58,7 +60,12 @@ class Chapters(Settings):
 
     def models(self, run: Path) -> dict[str, Checkpoint]:
         """Return the models the run has, in the order of the paper."""
-        trained = {"engraved": self.engraved, "final": self.final, "reward": self.reward}
+        trained = {
+            "engraved": self.engraved,
+            "final": self.final,
+            "reward": self.reward,
+            "varied": self.varied,
+        }
         trained |= self.policies
         made = {name: load_checkpoint(run / f) for name, f in trained.items() if f is not None}
         return {"base": self.base, **made}

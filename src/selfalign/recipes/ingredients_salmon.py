@@ -17,8 +17,15 @@ from selfalign.core.protocols import (
     LanguageModel,
     PolicyTrainer,
     RewardTrainer,
+    SupervisedTrainer,
 )
-from selfalign.core.records import Checkpoint, JudgedPair
+from selfalign.core.records import (
+    Checkpoint,
+    JudgedPair,
+    ResponsePair,
+    SelfAlignedResponse,
+    TrainingExample,
+)
 from selfalign.recipes.ingredients import Ingredients
 from selfalign.recipes.plan_salmon import Salmon
 from selfalign.salmon.degenerate_negatives import degenerate_negatives
@@ -41,6 +48,7 @@ from selfalign.salmon.stage2_aggregation import Aggregation, aggregate_over
 from selfalign.salmon.stage2_reward_model import RewardModelling
 from selfalign.salmon.stage3_reinforcement_learning import ReinforcementLearning
 from selfalign.salmon.steering import STEERING, Steering
+from selfalign.salmon.varied_start import VariedStart, varied_examples
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,18 @@ class SalmonIngredients:
         recipe = self.settings.reward_model.training
         return RewardModelling(base, recipe, self.preferences, self.reward_prompt, trainer=trainer)
 
+    def varied_examples(
+        self, aligned: Sequence[SelfAlignedResponse], pairs: Sequence[ResponsePair]
+    ) -> list[TrainingExample]:
+        """SALMON 3, what a varied start learns: what was engraved, and all answers of the pairs."""
+        plan, chat = self.kit.plan, self.kit.chat(self.settings.policy.chat)
+        told = varied_examples(pairs, chat=chat, assistant=plan.assistant, maker=plan.maker)
+        return [*self.kit.engraving_examples(aligned), *told]
+
+    def varied_start(self, base: Checkpoint, trainer: SupervisedTrainer) -> VariedStart:
+        """SALMON 3, the training of a varied start."""
+        return VariedStart(base, self.settings.policy.variety, trainer=trainer)
+
     def principle_plans(self) -> dict[str, PrinciplePlan]:
         """SALMON 3, the principles of every policy, by its name: the plan's, then the controls'.
 
@@ -135,10 +155,11 @@ class SalmonIngredients:
             SelfAlignError: a constitution cannot be read, or a schedule does not fit it.
         """
         ours = self.settings.policy
-        plans = {"policy": self._principles(ours.constitution, (), ours.schedule)}
+        k = ours.principles.k
+        plans = {"policy": self._principles(ours.constitution, (), ours.schedule, k)}
         for one in ours.controls:
-            name = one.constitution or ours.constitution
-            plans[f"policy-{one.name}"] = self._principles(name, one.always, Schedule())
+            name, drawn = one.constitution or ours.constitution, k if one.k is None else one.k
+            plans[f"policy-{one.name}"] = self._principles(name, one.always, Schedule(), drawn)
         return plans
 
     def policies(
@@ -175,7 +196,7 @@ class SalmonIngredients:
         return Oversight(Steering(run / STEERING), probes, watch, note)
 
     def _principles(
-        self, constitution: str, always: Sequence[str], schedule: Schedule
+        self, constitution: str, always: Sequence[str], schedule: Schedule, k: int
     ) -> PrinciplePlan:
         ours, library = self.settings.policy, self.kit.library
         return principle_plan(
@@ -183,7 +204,7 @@ class SalmonIngredients:
             pool=library.constitution(constitution),
             interventions=library.constitution(ours.interventions) if ours.interventions else None,
             always=always,
-            k=ours.principles.k,
+            k=k,
             library=library,
         )
 
@@ -198,7 +219,7 @@ class SalmonIngredients:
         plan, ours = self.kit.plan, self.settings.policy
         rewarding = Rewarding(
             principles,
-            ours.principles,
+            ours.principles.model_copy(update={"k": principles.k}),
             self.reward_prompt,
             ours.rewards,
             ours.prompt_types,

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from selfalign.core.protocols import DpoTraining, PolicyTraining, RewardTraining
-from selfalign.core.ranges import AtLeastOne
+from selfalign.core.protocols import DpoTraining, FineTuning, PolicyTraining, RewardTraining
+from selfalign.core.ranges import AtLeastOne, NotNegative
 from selfalign.core.records import Settings
 from selfalign.salmon.preference_pretraining import PRETRAINING
 from selfalign.salmon.principle_sampling import PrincipleSamplingConfig
@@ -68,6 +68,8 @@ class Control(Settings):
     """In place of the plan's; None: the plan's."""
     always: tuple[str, ...] = ()
     """Always on, beside the plan's interventions."""
+    k: NotNegative | None = None
+    """Principles drawn per query; None: as many as the plan says. 0: what is always on alone."""
 
 
 class Reinforcement(Settings):
@@ -77,8 +79,11 @@ class Reinforcement(Settings):
     """Name of a file in the library's constitutions/: what principles are drawn from."""
     interventions: str | None = "salmon_interventions"
     """The same: what is always on; None: nothing."""
-    start: Literal["final", "engraved"] = "final"
-    """The paper: RL continues the model that SELF-ALIGN has trained."""
+    start: Literal["final", "engraved", "varied"] = "final"
+    """The paper: RL continues the model that SELF-ALIGN has trained. "varied": one trained as the
+    engraved model was, and on both answers of every pair besides, so that its answers differ."""
+    variety: FineTuning = FineTuning()
+    """Ours: how a varied start is trained."""
     chat: str = "chat/standard"
     """The authors: how the policy is asked."""
     principles: PrincipleSamplingConfig = PrincipleSamplingConfig()

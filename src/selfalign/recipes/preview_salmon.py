@@ -11,6 +11,7 @@ from selfalign.recipes.no_model import NoModel, Preview
 from selfalign.salmon.preference_pretraining import pretraining_pairs
 from selfalign.salmon.reward_prompt import clause_texts
 from selfalign.salmon.stage2_aggregation import check_negations, counted
+from selfalign.salmon.varied_start import varied_examples
 
 
 def preview_salmon(ours: SalmonIngredients) -> Iterator[Preview]:
@@ -47,6 +48,17 @@ def preview_salmon(ours: SalmonIngredients) -> Iterator[Preview]:
         f"{training.epochs:g} epochs in batches of {training.batch_size}",
         (ours.reward_prompt.render(asked.text, pair.first, shown),),
     )
+    if settings.policy.start == "varied":
+        recipe = settings.policy.variety
+        chat = ours.kit.chat(settings.policy.chat)
+        plan = ours.kit.plan
+        told = varied_examples([pair], chat=chat, assistant=plan.assistant, maker=plan.maker)
+        yield Preview(
+            "salmon3, start",
+            f"what was engraved and both answers of every pair; {recipe.epochs:g} epochs in "
+            f"batches of {recipe.batch_size}",
+            (told[0].prompt + told[0].completion,),
+        )
     plans = ours.principle_plans()
     recipe = settings.policy.training
     amount = f"{recipe.steps:,} steps" if recipe.steps else f"{recipe.epochs:g} epochs"

@@ -5,14 +5,15 @@ Paper: arXiv:2310.05910v2, "Our Approach".
     SELF-ALIGN's final model
       -> 1 pairs of its own answers, judged by itself under one principle at a time
       -> 2 labels under a few principles, some negated -> a reward model that reads principles
-      -> 3 the policy, rewarded under principles that can be edited while it runs
+      -> 3 (a start whose answers differ, if asked for)
+         the policy, rewarded under principles that can be edited while it runs
 
 Difference from the paper: the instructions are the run's own (theirs come from public data sets).
 """
 
 from collections.abc import Iterator
 
-from selfalign.core.records import Instruction
+from selfalign.core.records import Instruction, SelfAlignedResponse
 from selfalign.core.store import Run
 from selfalign.recipes.chapters import Chapters, kept
 from selfalign.recipes.ingredients import Ingredients
@@ -44,7 +45,12 @@ def salmon(kit: Ingredients, run: Run, machines: Machines, done: Chapters) -> It
     reward = run.train(modelling, ours.with_stubs(labels))
     yield (done := done.then("salmon2", labels=aggregation.key, reward=reward.made_of))
 
-    start = models[ours.settings.policy.start]
+    start = models.get(ours.settings.policy.start)
+    if start is None:
+        aligned = kept(run.path, done.aligned, SelfAlignedResponse)
+        examples = ours.varied_examples(list(aligned), pairs)
+        start = run.train(ours.varied_start(done.base, machines.trainer), examples)
+        done = done.then("salmon2", varied=start.made_of)
     oversight = ours.oversight(run.path, machines.note)
     policies = ours.policies(start, reward, machines.policy_trainer, oversight)
     trained = {name: run.train(one, instructions).made_of for name, one in policies.items()}

@@ -14,6 +14,7 @@ from selfalign.salmon.stage1_synthetic_preferences import PairSampling, Syntheti
 from selfalign.salmon.stage2_aggregation import Aggregation
 from selfalign.salmon.stage2_reward_model import RewardModelling
 from selfalign.salmon.stage3_reinforcement_learning import ReinforcementLearning
+from selfalign.salmon.varied_start import VariedStart
 from selfalign.self_align.stage1_merge import InstructionSelection
 from selfalign.self_align.stage1_self_instruct import SelfInstruct, TaskSelection
 from selfalign.self_align.stage1_topic_guided_red_teaming import RedTeaming, RedTeamingSelection
@@ -38,6 +39,7 @@ KINDS: tuple[type[Made], ...] = (
     SyntheticPreferences,
     Aggregation,
     RewardModelling,
+    VariedStart,
     ReinforcementLearning,
     DirectPreferences,
     Answering,

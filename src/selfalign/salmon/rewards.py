@@ -14,7 +14,7 @@ length bonus of -2; that is what -0.4 of 5 comes to at full length.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
@@ -64,7 +64,9 @@ class RewardConfig(Settings):
     """Ours: "", "." and one word over and over are no answers. 0: the rule is off."""
     standardise: bool = False
     """The authors: False. True: the reward model's scores, less the mean of the first batch and
-    over its standard deviation, so that the other items weigh the same beside any reward model."""
+    over its standard deviation, so that the other items weigh the same beside any reward model.
+    Where requests are answered several times under the same principles, the deviation is the one
+    within requests: what differs between them no answer can change."""
 
 
 AUTHORS_REWARDS = RewardConfig(language_bonus=0.0, too_short=0.0, min_words=0)
@@ -84,11 +86,28 @@ class ScoreScale(BaseModel):
         return (score - self.mean) / self.sd
 
 
-def score_scale(scores: Sequence[float], config: RewardConfig) -> ScoreScale:
-    """Return what the scores of a training are standardised by, from those of its first batch."""
+def score_scale(
+    scores: Sequence[float], config: RewardConfig, groups: Sequence[Hashable] = ()
+) -> ScoreScale:
+    """Return what the scores of a training are standardised by, from those of its first batch.
+
+    `groups` says which scores are of the same request under the same principles; () or every one
+    another: the deviation is that of all.
+    """
     if not config.standardise or not all(map(math.isfinite, scores)):
         return ScoreScale()
-    return ScoreScale(mean=fmean(scores), sd=pstdev(scores) or 1.0)
+    return ScoreScale(mean=fmean(scores), sd=_within(scores, groups) or pstdev(scores) or 1.0)
+
+
+def _within(scores: Sequence[float], groups: Sequence[Hashable]) -> float:
+    """Return the pooled deviation of scores from the mean of their group; 0: no group has two."""
+    by_group: dict[Hashable, list[float]] = {}
+    for score, group in zip(scores, groups or range(len(scores)), strict=True):
+        by_group.setdefault(group, []).append(score)
+    several = [found for found in by_group.values() if len(found) > 1]
+    free = sum(len(found) - 1 for found in several)
+    squares = sum((score - fmean(found)) ** 2 for found in several for score in found)
+    return math.sqrt(squares / free) if free else 0.0
 
 
 class Answer(NamedTuple):

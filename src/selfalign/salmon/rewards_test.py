@@ -12,6 +12,7 @@ from selfalign.salmon.rewards import (
     RewardConfig,
     length_bonus,
     reward,
+    score_scale,
     too_short,
 )
 from selfalign.salmon.stage2_aggregation_test import Spoken
@@ -92,3 +93,13 @@ def test_a_score_that_is_no_number_is_one_sentence_with_the_way_out(score):
         TrainingError, match=r"scored (nan|inf|-inf) for 'Boil.*run so far is intact"
     ):
         reward(answer(), score, PAPER)
+
+
+def test_scores_are_standardised_by_their_spread_within_requests_where_there_is_one():
+    scores, groups = [10.0, 12.0, -5.0, -3.0], ["a", "a", "b", "b"]
+    config = RewardConfig(standardise=True)
+    within = score_scale(scores, config, groups)
+    assert within.mean == 3.5
+    assert within.sd == pytest.approx(2**0.5)  # (1 + 1 + 1 + 1) / (4 - 2)
+    assert score_scale(scores, config, [1, 2, 3, 4]) == score_scale(scores, config)
+    assert score_scale([1.0, 1.0], config, ["a", "a"]).sd == 1.0

@@ -239,7 +239,8 @@ class RolloutRewards:
         if path.exists():
             scale = ScoreScale.model_validate_json(path.read_bytes())
             return self._rewarding.rollouts(step, batch, scores, scale)
-        scale = score_scale(scores, self._rewarding.rewards)
+        groups = [(one.query, one.turn) for one in sampled]
+        scale = score_scale(scores, self._rewarding.rewards, groups)
         rollouts = self._rewarding.rollouts(step, batch, scores, scale)
         self._folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, scale)

@@ -10,7 +10,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selfalign.core.protocols import PolicyPrompt
 
@@ -23,11 +23,18 @@ class Asked:
     prompt: PolicyPrompt
     turn: int
     """How often the query was asked before; the responses of one group share it."""
+    copy: int = 0
+    """Which response of its group this is."""
 
 
 def steps_needed(prompts: int, per_step: int, epochs: float) -> int:
     """Return the batches it takes to ask every prompt `epochs` times; the last may ask more."""
     return max(1, math.ceil(round(epochs * prompts / per_step, 9)))
+
+
+def in_groups(places: Sequence[Asked], group: int) -> list[Asked]:
+    """Ask every prompt `group` times over, one behind the other."""
+    return [replace(place, copy=copy) for place in places for copy in range(group)]
 
 
 def asked(prompts: Sequence[PolicyPrompt], *, per_step: int, steps: int, seed: int) -> list[Asked]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfalign.core.protocols import PolicyPrompt
-from selfalign.trainers.prompt_order import asked, steps_needed
+from selfalign.trainers.prompt_order import asked, in_groups, steps_needed
 
 
 def prompts(count: int, queries: int | None = None) -> list[PolicyPrompt]:
@@ -54,3 +54,12 @@ def test_another_seed_asks_in_another_order() -> None:
 )
 def test_epochs_become_batches(count: int, per_step: int, epochs: float, steps: int) -> None:
     assert steps_needed(count, per_step, epochs) == steps
+
+
+def test_groups_are_copies_that_lie_side_by_side() -> None:
+    plan = asked(prompts(4), per_step=2, steps=1, seed=0)
+    grouped = in_groups(plan, 3)
+    assert [place.copy for place in grouped] == [0, 1, 2] * 2
+    assert [(p.prompt, p.turn) for p in grouped] == [
+        (p.prompt, p.turn) for p in plan for _ in range(3)
+    ]

@@ -121,6 +121,16 @@ class Targets(NamedTuple):
     """What the value model is to predict: advantage before whitening + value."""
 
 
+def leave_one_out(rewards: Tensor, group: int) -> Tensor:
+    """Return each reward less the mean of its group's others; groups lie end to end. (B,) -> (B,).
+
+    The mean of the others says nothing of the response itself, so what is expected of the gradient
+    stays the same (arXiv:2402.14740, eq. of RLOO).
+    """
+    grouped = rewards.view(-1, group)
+    return ((grouped - grouped.mean(1, keepdim=True)) * (group / (group - 1))).view(-1)
+
+
 def ppo_targets(
     scores: Tensor, logps: tuple[Tensor, Tensor], values: Tensor, mask: Tensor, r: PolicyTraining
 ) -> Targets:

@@ -15,6 +15,7 @@ from selfalign.trainers.rl_losses import (
     explained_variance,
     gae,
     learning_rate_share,
+    leave_one_out,
     masked_mean,
     policy_losses,
     ppo_targets,
@@ -306,3 +307,16 @@ def test_the_authors_first_batch_trains_nothing() -> None:
     assert learning_rate_share(0, 100, recipe) == 0.0
     assert learning_rate_share(1, 100, recipe) == pytest.approx(0.2)
     assert learning_rate_share(0, 100, PolicyTraining(warmup_steps=5)) == pytest.approx(0.2)
+
+
+def test_a_reward_is_compared_with_the_mean_of_its_groups_others():
+    rewards = torch.tensor([1.0, 2.0, 6.0, 100.0, 100.0, 103.0])
+    found = leave_one_out(rewards, 3)
+    assert found.tolist() == pytest.approx([-3.0, -1.5, 4.5, -1.5, -1.5, 3.0])
+
+
+@given(st.lists(st.floats(-50, 50), min_size=6, max_size=6), st.floats(-1e3, 1e3))
+def test_a_level_of_the_whole_group_changes_nothing(rewards, level):
+    plain = leave_one_out(torch.tensor(rewards, dtype=torch.float64), 3)
+    raised = leave_one_out(torch.tensor(rewards, dtype=torch.float64) + level, 3)
+    assert torch.allclose(plain, raised, atol=1e-8)

@@ -20,7 +20,7 @@ How = Literal["added", "removed", "edited", "reordered"]
 
 _REWARDED = ("salmon.stage2.reward_model", "salmon.stage3")
 _JUDGED = ("salmon.stage1", "salmon.stage2", *_REWARDED, "salmon.direct_preferences")
-_SALMON = ("salmon.stage1.pairs", *_JUDGED)
+_SALMON = ("salmon.stage1.pairs", *_JUDGED, "salmon.stage3.start")
 _ENGRAVED = ("self_align.stage3", "self_align.stage4", "self_align.stage4.final", *_SALMON)
 _MERGED = ("self_align.stage1.merge", *_ENGRAVED)
 _TASKS = ("self_align.stage1.self_instruct", "self_align.stage1.task_selection", *_MERGED)
