@@ -1,21 +1,18 @@
 """What has to hold for PPO: a recipe that makes sense, and a policy not too far from its start.
 
-recipe, KL --> nothing | a sentence with the way out
+recipe, KL --> a sentence with the way out
 """
 
-import statistics
-from collections.abc import Sequence
-from pathlib import Path
-
-from selfalign.core.errors import TrainingError
+from selfalign.core.errors import TrainingError, UnfitError
 from selfalign.core.protocols import PolicyTraining
+from selfalign.trainers.kept import Kept
 
 
 def check(recipe: PolicyTraining) -> None:
     """Refuse a recipe that PPO cannot follow.
 
     Raises:
-        TrainingError: names the setting.
+        UnfitError: names the setting.
     """
     wrong: tuple[tuple[str, object, bool, str], ...] = (
         ("algorithm", recipe.algorithm, recipe.algorithm != "ppo", '"ppo"'),
@@ -28,6 +25,13 @@ def check(recipe: PolicyTraining) -> None:
             not 1 <= recipe.update_batch <= recipe.rollout_batch,
             f"1 to rollout_batch: {recipe.rollout_batch}",
         ),
+        (
+            "group",
+            recipe.group,
+            recipe.baseline == "group"
+            and (recipe.group < 2 or recipe.rollout_batch % recipe.group != 0),
+            f"2 or more and a part of rollout_batch: {recipe.rollout_batch} for baseline: group",
+        ),
         ("update_epochs", recipe.update_epochs, recipe.update_epochs < 1, "1 or more"),
         ("temperature", recipe.temperature, recipe.temperature <= 0, "above 0, to explore at all"),
         ("top_p", recipe.top_p, not 0 < recipe.top_p <= 1, "above 0 and at most 1"),
@@ -36,23 +40,19 @@ def check(recipe: PolicyTraining) -> None:
     )
     for name, value, bad, wanted in wrong:
         if bad:
-            raise TrainingError(
+            raise UnfitError(
                 f"{name} {value!r} is nothing PPO can work with; it has to be {wanted}.", field=name
             )
 
 
-def check_kl(kl: Sequence[float], most: float | None, checkpoints: Path) -> None:
-    """Make sure that the policy is not too far (nats per response) from where it started.
-
-    Raises:
-        TrainingError: it is.
-    """
-    mean = statistics.fmean(kl)
-    if most is not None and mean > most:
-        raise TrainingError(
-            f"the policy is {mean:.2f} nats per response away from where it started, and "
-            f"max_kl is {most}. It is kept as it is in {checkpoints}, its "
-            "folder `policy` is a plain adapter. Raise `kl_weight`, lower `learning_rate` or "
-            "`steps`, or raise `max_kl`.",
-            field="max_kl",
-        )
+def beyond_max_kl(step: int, kl: float, most: float, kept: Kept) -> TrainingError:
+    """Say that the policy that drew a step is too far (nats per response) from where it started."""
+    return TrainingError(
+        f"step {step}: the policy is {kl:.2f} nats per response away from where it started, and "
+        f"max_kl is {most}, so the training stops. It is kept as it is in {kept.newest}. "
+        f"{kept.left} Their folders `policy` are plain adapters. To go on from here, raise "
+        f"`max_kl` and run the same command again; to go on otherwise from the last one found "
+        f"whole, edit principles with `selfalign steer RUN`. A higher `kl_weight` or a lower "
+        f"`learning_rate` trains anew.",
+        field="max_kl",
+    )

@@ -393,8 +393,11 @@ def test_rewards_that_are_no_numbers_stop_the_training_and_keep_it(
             return [bad(one) for one in sampled] if step == 1 else found
 
     recipe = RECIPE.model_copy(update={"save_every": 10})
-    with pytest.raises(TrainingError, match="not all of them numbers"):
+    with pytest.raises(
+        TrainingError, match=r"^step 1: the reward of .* What is \d\? .* \(q\d\), is"
+    ) as e:
         train(checkpoints, tmp_path, recipe, rewards=Breaks())
+    assert (e.value.exit_code, "run the same command again" in str(e.value)) == (1, True)
     worth = Worth()
     train(checkpoints, tmp_path, recipe, rewards=worth)
     assert [step for step, _ in worth.batches] == [1, 2]
@@ -410,7 +413,7 @@ def test_of_a_collapsed_policy_the_checkpoint_before_is_kept(
             return super().__call__(step, sampled, score)
 
     recipe = RECIPE.model_copy(update={"steps": 4})
-    for save_every, kept in ((1, ["step-000002"]), (10, [])):
+    for save_every, kept in ((1, ["step-000001"]), (10, [])):
         folder = tmp_path / str(save_every)
         recipe = recipe.model_copy(update={"save_every": save_every})
         with pytest.raises(CollapsedError, match="probes have collapsed"):

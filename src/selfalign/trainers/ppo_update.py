@@ -18,8 +18,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import PolicyTraining
+from selfalign.trainers.no_number import NoNumber
 from selfalign.trainers.rl_losses import (
     Targets,
     clipped_share,
@@ -49,6 +49,16 @@ class Batch:
     def kl(self) -> Tensor:
         """(N,): unbiased estimate of KL(policy | reference) over each response, nats."""
         return (self.logp - self.ref_logp).sum(1)
+
+    def check(self) -> None:
+        """Make sure that no model gave NaN or infinity for a token of a response.
+
+        Raises:
+            NoNumber: one did.
+        """
+        everyone = range(len(self.prompts))
+        _check("the KL", self.logp - self.ref_logp, everyone)
+        _check("the value", self.values.where(self.mask > 0, 0.0), everyone)
 
     def rows(self, base: SharedBase, chosen: Sequence[int], *, faithful: bool) -> Rows:
         """Lay some of the responses out, as wide as needed; faithful: as wide as the batch."""
@@ -121,7 +131,7 @@ class Updater:
         """Go over a batch of rollouts as often as the recipe says.
 
         Raises:
-            TrainingError: a gradient is not a finite number; the weights are as before that step.
+            NoNumber: a loss or a gradient is not finite; the weights are as before that update.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -172,13 +182,17 @@ class Updater:
         old, advantages = batch.logp[part, :width], targets.advantages[part, :width]
         losses = policy_losses(logp, old, advantages, r.clip)
         share = clipped_share(logp.detach(), old, rows.mask, r.clip)
-        return (losses * counted(rows.mask, faithful=r.faithful)).sum(), share
+        losses = losses * counted(rows.mask, faithful=r.faithful)
+        _check("the policy's loss", losses, part)
+        return losses.sum(), share
 
     def _value_loss(self, batch: Batch, targets: Targets, rows: Rows, part: list[int]) -> Tensor:
         r, width = self._recipe, rows.width
         old, returns = batch.values[part, :width], targets.returns[part, :width]
         losses = value_losses(self._base.values(rows), old, returns, r.value_clip)
-        return (losses * counted(rows.mask, faithful=r.faithful)).sum()
+        losses = losses * counted(rows.mask, faithful=r.faithful)
+        _check("the value model's loss", losses, part)
+        return losses.sum()
 
     def _clip(self) -> float:
         """Clip the gradients; return the norm of the policy's, as it was."""
@@ -189,13 +203,15 @@ class Updater:
             found = torch.nn.utils.clip_grad_norm_(group, self._recipe.max_grad_norm)
             if not bool(torch.isfinite(found)):
                 self.optimizer.zero_grad(set_to_none=True)
-                raise TrainingError(
-                    f"a gradient of the policy or the value model is {float(found)}. The last "
-                    "checkpoint is whole; lower `learning_rate`, or `reward_scale` if rewards are "
-                    "large, and train again.",
-                    field="learning_rate",
-                )
+                raise NoNumber("a gradient of the policy or the value model", None)
         return norm
+
+
+def _check(what: str, numbers: Tensor, part: Sequence[int]) -> None:
+    """Make sure that all numbers (B, T) of the batch's responses `part` are finite."""
+    if not bool(torch.isfinite(numbers.detach().sum())):
+        rows = torch.isfinite(numbers.detach()).all(1).logical_not().nonzero()[:, 0]
+        raise NoNumber(what, part[int(rows[0])] if len(rows) else None)
 
 
 def mini_batches(count: int, step: int, recipe: PolicyTraining) -> list[list[int]]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from selfalign.core.errors import TrainingError
+from selfalign.core.errors import UnfitError
 from selfalign.core.protocols import (
     PolicyPrompt,
     PolicyTraining,
@@ -59,7 +59,7 @@ def fit(
     """Return the prompts that fit; those left out are counted, and named in a warning.
 
     Raises:
-        TrainingError: no prompt, or none of those kept out for probes, fits; or a prompt is short
+        UnfitError: no prompt, or none of those kept out for probes, fits; or a prompt is short
             enough for the recipe, but not for the model.
     """
     trained = _trained(prompts, recipe, policy)
@@ -76,14 +76,14 @@ def _trained(
     known = list(zip(prompts, lengths, strict=True))
     fitting = [p for p, n in known if n <= recipe.max_prompt_tokens]
     if not fitting:
-        raise TrainingError(
+        raise UnfitError(
             f"of {len(prompts)} prompts none has at most max_prompt_tokens: "
             f"{recipe.max_prompt_tokens} tokens. Raise it, or give shorter prompts.",
             field="max_prompt_tokens",
         )
     longest = max(n for n in lengths if n <= recipe.max_prompt_tokens)
     if policy.context is not None and longest + recipe.max_tokens > policy.context:
-        raise TrainingError(
+        raise UnfitError(
             f"a prompt of {longest} tokens and a response of max_tokens: {recipe.max_tokens} do "
             f"not fit the policy's context of {policy.context}. Lower `max_tokens` or "
             "`max_prompt_tokens`.",
@@ -113,7 +113,7 @@ def _probes(
     ]
     lost = [prompt.query for prompt in asked if prompt not in fitting]
     if lost and not fitting:
-        raise TrainingError(
+        raise UnfitError(
             f"none of the {len(asked)} requests kept out for probes fits: with a response of "
             f"max_tokens: {recipe.max_tokens} the policy has room for prompts of {most} tokens, "
             f"and the reward model reads {reward.context} tokens in all. Raise "

@@ -20,6 +20,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from selfalign.core.records import rng_for
 from selfalign.trainers.endings import decoder, end_of
+from selfalign.trainers.no_number import NoNumber
 from selfalign.trainers.rl_rows import lay_out, places
 from selfalign.trainers.untyped import ints
 
@@ -69,10 +70,13 @@ class Row:
     """Tokens before the stop text."""
 
 
-def row_for(prompt: list[int], stop: tuple[str, ...], key: tuple[int, int, str, int]) -> Row:
-    """Make an empty row whose draws belong to (seed, step, query, turn)."""
+def row_for(
+    prompt: list[int], stop: tuple[str, ...], key: tuple[int, int, str, int], copy: int = 0
+) -> Row:
+    """Make an empty row; its draws belong to (seed, step, query, turn) and its place in a group."""
     seed, step, query, turn = key
-    return Row(prompt, stop, rng_for(seed, f"{_PURPOSE}/{step}/{turn}", query))
+    place = f"{turn}/{copy}" if copy else str(turn)
+    return Row(prompt, stop, rng_for(seed, f"{_PURPOSE}/{step}/{place}", query))
 
 
 class Texts:
@@ -112,11 +116,17 @@ class Texts:
 
 
 def generate(policy: Policy, rows: Sequence[Row], texts: Texts, draws: Draws, at_once: int) -> None:
-    """Fill in every row, `at_once` rows at a time; rows of like length run together."""
+    """Fill in every row, `at_once` rows at a time; rows of like length run together.
+
+    Raises:
+        NoNumber: a token's logits are NaN; there is nothing to draw from.
+    """
     order = sorted(rows, key=lambda row: len(row.prompt))
     with torch.no_grad():
         for start in range(0, len(order), at_once):
-            _Batch(policy, order[start : start + at_once], texts, draws).run()
+            broken = _Batch(policy, order[start : start + at_once], texts, draws).run()
+            if broken is not None:
+                raise NoNumber("a token's probability", rows.index(broken))
 
 
 class _Batch:
@@ -133,13 +143,16 @@ class _Batch:
         self._next, self._attended = laid.ids, laid.attended
         self._cache = cast(Any, DynamicCache)(config=policy.causal.config)  # Any: partly typed
 
-    def run(self) -> None:
-        """Draw until every row is done."""
+    def run(self) -> Row | None:
+        """Draw until every row is done; return a row there is nothing to draw from, if any."""
         while True:
-            self._take(draw(self._forward(), self._uniforms(), self._draws))
+            logits = self._forward()
+            if (broken := self._broken(logits)) is not None:
+                return broken
+            self._take(draw(logits, self._uniforms(), self._draws))
             live = [place for place, row in enumerate(self._rows) if row is not None]
             if not live:
-                return
+                return None
             if len(live) < _COMPACT_AT * len(self._rows):
                 self._keep(live)
 
@@ -155,6 +168,14 @@ class _Batch:
             logits_to_keep=1,
         )
         return output.logits[:, -1].float()
+
+    def _broken(self, logits: Tensor) -> Row | None:
+        sums = logits.sum(-1)  # NaN, if one is; infinite, if its softmax would be NaN
+        if bool(torch.isfinite(sums).all()):
+            return None
+        whole = ints(torch.softmax(logits, -1).isfinite().all(-1).long())
+        places = [place for place, one in enumerate(whole) if not one]
+        return next((row for p in places if (row := self._rows[p]) is not None), None)
 
     def _uniforms(self) -> Tensor:
         drawn = [0.0 if row is None else row.randoms.random() for row in self._rows]

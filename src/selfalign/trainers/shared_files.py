@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor, dtype
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from selfalign.core.errors import ModelError, TrainingError
+from selfalign.core.errors import ModelError, UnfitError
 from selfalign.core.protocols import PolicyTraining
 from selfalign.core.records import Checkpoint
 from selfalign.core.weights import ADAPTER_CONFIG, Located, files_digest, locate
@@ -38,19 +38,19 @@ def find_stand(policy: Checkpoint, reward_model: Checkpoint) -> Stand:
     """Find the one base of a policy and a reward model.
 
     Raises:
-        TrainingError: they have different bases, or the reward model is no adapter.
+        UnfitError: they have different bases, or the reward model is no adapter.
         ModelError: one of them cannot be found.
     """
     of_policy, of_reward = locate(policy), locate(reward_model)
     if of_reward.adapter is None:
-        raise TrainingError(
+        raise UnfitError(
             f"{of_reward.base} is no adapter, and a reward model has to be one here: policy, "
             "value and reward model share one base. Train it with `method: lora`, or name the "
             "adapter's folder.",
             field="reward_model",
         )
     if not _same_base(of_policy, of_reward):
-        raise TrainingError(
+        raise UnfitError(
             f"the policy stands on {_named(of_policy)} and the reward model on "
             f"{_named(of_reward)}, and they have to share one base. Train one of the two again on "
             "the other's base; a fully fine-tuned policy is a base of its own.",
@@ -72,7 +72,13 @@ def _named(located: Located) -> str:
 
 
 def load_base(stand: Stand, stored: dtype) -> tuple[Any, PreTrainedTokenizerBase]:
-    """Read base and tokenizer, without dropout: rollout and update have to see one distribution."""
+    """Read base and tokenizer, without dropout: rollout and update have to see one distribution.
+
+    Raises:
+        UnfitError: policy and reward model have different tokenizers; no weights were read.
+        ModelError: the files cannot be read.
+    """
+    tokenizer = check_tokenizers(stand)
     source, revision = stand.base.base, stand.base.revision or "main"
     try:
         config = cast(Any, AutoConfig).from_pretrained(source, revision=revision)
@@ -82,22 +88,45 @@ def load_base(stand: Stand, stored: dtype) -> tuple[Any, PreTrainedTokenizerBase
         model = cast(Any, AutoModelForCausalLM).from_pretrained(
             source, revision=revision, config=config, dtype=stored
         )
-        tokenizer = _load_tokenizer(stand.policy, source, revision)
-        other = _load_tokenizer(stand.reward, source, revision)
     except (OSError, ValueError, LookupError, ImportError, SafetensorError) as error:
         first = next(iter(str(error).strip().splitlines()), "")
         raise ModelError(
             f"cannot load the model {source} for training: {first} Check that its files are whole "
             "and that it is a causal language model."
         ) from error
-    if tokenizer.get_vocab() != other.get_vocab():
-        raise TrainingError(
-            f"the policy and the reward model in {stand.reward} have different tokenizers, and "
-            "they share one base. Train the reward model again with the policy's tokenizer, or "
-            "remove the tokenizer from the folder it does not belong in.",
+    return model.requires_grad_(requires_grad=False), tokenizer
+
+
+def check_tokenizers(stand: Stand) -> PreTrainedTokenizerBase:
+    """Return the one tokenizer of a policy and a reward model, before any weights are read.
+
+    Raises:
+        UnfitError: they have different ones.
+        ModelError: one of them cannot be read.
+    """
+    source, revision = stand.base.base, stand.base.revision or "main"
+    try:
+        ours = _load_tokenizer(stand.policy, source, revision)
+        other = _load_tokenizer(stand.reward, source, revision)
+    except (OSError, ValueError, LookupError, ImportError) as error:
+        first = next(iter(str(error).strip().splitlines()), "")
+        raise ModelError(
+            f"cannot load the tokenizer of {source} or of an adapter on it: {first} Check that its "
+            "files are whole."
+        ) from error
+    of_policy, of_reward = ours.get_vocab(), other.get_vocab()
+    if of_policy != of_reward:
+        strange = min(dict(of_policy.items() ^ of_reward.items()))
+        numbers = (of_policy.get(strange, "no token"), of_reward.get(strange, "no token"))
+        raise UnfitError(
+            f"the policy in {stand.policy or source} ({len(of_policy)} tokens) and the reward "
+            f"model in {stand.reward} ({len(of_reward)} tokens) have different tokenizers, and "
+            f"they share one base: {strange!r} is {numbers[0]} in the first and {numbers[1]} in "
+            "the second. Train the reward model again with the policy's tokenizer, or remove the "
+            "tokenizer's files from the folder they do not belong in.",
             field="reward_model",
         )
-    return model.requires_grad_(requires_grad=False), tokenizer
+    return ours
 
 
 def end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -5,13 +5,13 @@ completion ids --end_of--> Sampled --RewardFunction--> rewards --> TRL
 rewards, TRL's log of each update --> PolicyStep, a line of steps.jsonl; `max_kl` stops here
 """
 
-import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from selfalign.core.errors import TrainingError
@@ -22,8 +22,11 @@ from selfalign.core.protocols import (
     RewardFunction,
     Sampled,
     Scorer,
+    WatchfulRewardFunction,
 )
 from selfalign.trainers.endings import Decode, end_of
+from selfalign.trainers.kept import Kept
+from selfalign.trainers.no_number import broken_update, check_rewards
 from selfalign.trainers.policy_account import PolicyStep, write_step
 from selfalign.trainers.prompt_order import Asked
 from selfalign.trainers.trl_settings import updates_per_batch
@@ -31,12 +34,18 @@ from selfalign.trainers.trl_settings import updates_per_batch
 
 @dataclass
 class Watch(TrainerCallback):
-    """Gathers what a batch of rollouts was like, writes it down, and stops at `max_kl`."""
+    """Gathers what a batch of rollouts was like, writes it down, and stops at `max_kl`.
+
+    Whether a policy is whole is known when its batch is done: then its checkpoint is vouched for.
+    """
 
     recipe: PolicyTraining
     folder: Path
     steps: int
     on_step: Callable[[PolicyStep, int], None] | None
+    kept: Kept
+    _whole: bool = False
+    """Whether the policy of the batch at hand was looked at and is whole."""
     _sampled: Sequence[Sampled] = ()
     _rewards: Sequence[float] = ()
     _logs: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
@@ -48,9 +57,33 @@ class Watch(TrainerCallback):
         """Seconds since the training was set up."""
         return time.monotonic() - self._began
 
-    def rewarded(self, sampled: Sequence[Sampled], rewards: Sequence[float]) -> None:
-        """Take note of a batch's responses and rewards."""
-        self._sampled, self._rewards = sampled, rewards
+    def rewarded(
+        self, sampled: Sequence[Sampled], rewards: Sequence[float], *, whole: bool
+    ) -> None:
+        """Take note of a batch's responses and rewards, and whether its policy was found whole."""
+        self._sampled, self._rewards, self._whole = sampled, rewards, whole
+
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,  # noqa: ARG002  transformers' signature
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        model: torch.nn.Module | None = None,
+        **_: object,
+    ) -> None:
+        """Make sure that no gradient is NaN or infinite; the update would break the weights.
+
+        Raises:
+            TrainingError: one is.
+        """
+        gradients = [p.grad for p in model.parameters() if p.grad is not None] if model else []
+        if not all(bool(torch.isfinite(one.sum())) for one in gradients):
+            step = state.global_step // updates_per_batch(self.recipe)
+            raise broken_update(step, "a gradient of the policy", None, self.folder)
+
+    def on_save(self, *_: object, **__: object) -> None:
+        """Remove the checkpoints that the one just written replaces."""
+        self.kept.prune()
 
     def on_log(
         self,
@@ -71,6 +104,8 @@ class Watch(TrainerCallback):
             line = self._write(state.global_step // updates_per_batch(self.recipe) - 1)
             if beyond(line, self.recipe):
                 control.should_save = control.should_training_stop = True
+            elif self._whole:
+                self.kept.vouch(line.step)
 
     def _write(self, step: int) -> PolicyStep:
         now = time.monotonic()
@@ -107,7 +142,7 @@ def beyond(step: PolicyStep, recipe: PolicyTraining) -> bool:
     return step.kl is not None and recipe.max_kl is not None and step.kl > recipe.max_kl
 
 
-def check_kl(steps: Sequence[PolicyStep], recipe: PolicyTraining, checkpoint: Path | None) -> None:
+def check_kl(steps: Sequence[PolicyStep], recipe: PolicyTraining, kept: Kept) -> None:
     """Make sure that the last of some steps was not too far from where the policy started.
 
     Raises:
@@ -117,8 +152,10 @@ def check_kl(steps: Sequence[PolicyStep], recipe: PolicyTraining, checkpoint: Pa
         raise TrainingError(
             f"step {steps[-1].step}: the policy is {steps[-1].kl:.2f} nats per response away from "
             f"where it started, and max_kl is {recipe.max_kl}, so the training stops. It is kept "
-            f"as it is in {checkpoint}, which is a plain adapter. Raise `kl_weight`, lower "
-            "`learning_rate` or `steps`, or raise `max_kl`.",
+            f"as it is in {kept.newest}. {kept.left} They are plain adapters. To go on from here, "
+            "raise `max_kl` and run the same command again; to go on otherwise from the last one "
+            "found whole, edit principles with `selfalign steer RUN`. A higher `kl_weight` or a "
+            "lower `learning_rate` trains anew.",
             field="max_kl",
         )
 
@@ -155,13 +192,11 @@ class Judge:
         self._probe(step)
         sampled = self._sampled([self.plan[at] for at in place], completion_ids)
         found = self.rewards(step, sampled, self.score)
-        if len(found) != len(sampled) or not all(map(math.isfinite, found)):
-            raise TrainingError(
-                f"the reward function gave {len(found)} rewards for {len(sampled)} responses of "
-                f"step {step}, not all of them numbers. The training so far is kept; see to the "
-                "reward model, then run the same command again."
-            )
-        self.watch.rewarded(sampled, found)
+        prompts = [self.plan[at].prompt for at in place]
+        check_rewards(step, found, list(zip(prompts, sampled, strict=True)), self.watch.folder)
+        looks_on = self.rewards
+        watchful = isinstance(looks_on, WatchfulRewardFunction)
+        self.watch.rewarded(sampled, found, whole=not watchful or looks_on.vouches_for(step))
         return found
 
     def _probe(self, step: int) -> None:

@@ -13,7 +13,8 @@ loss), so `kl` is not known to the reward function. What each setting becomes: t
 The policy's adapter is continued in its own shape; TRL keeps a copy of it as the reference.
 
 Stopping: `max_kl` stops a training behind the batch that was too far away, with a checkpoint; until
-it is raised, the same command says so again and trains nothing.
+it is raised or principles are steered, the same command says so again and trains nothing. Steered,
+it goes on from the last policy that was found whole, as it does after a collapse (kept.py).
 
 Resuming: TRL does not save the rollouts at hand, so checkpoints are made only between batches,
 every `save_every` of them; a killed training repeats what came after the last one, and then gives
@@ -36,15 +37,17 @@ import torch
 from transformers import PrinterCallback
 from transformers.integrations.integration_utils import TensorBoardCallback
 
-from selfalign.core.errors import TrainingError
+from selfalign.core.errors import CollapsedError, TrainingError, UnfitError
 from selfalign.core.protocols import (
     ForetoldRewardFunction,
     PolicyPrompt,
     PolicyTraining,
     RewardFunction,
+    WatchfulRewardFunction,
 )
 from selfalign.core.records import Checkpoint
 from selfalign.trainers.endings import decoder
+from selfalign.trainers.kept import Kept
 from selfalign.trainers.lora_sft import whole_checkpoint
 from selfalign.trainers.packing import micro_batch
 from selfalign.trainers.policy_account import (
@@ -58,7 +61,7 @@ from selfalign.trainers.policy_account import (
 from selfalign.trainers.prompt_fit import Window, fit
 from selfalign.trainers.prompt_order import Asked, asked, steps_needed
 from selfalign.trainers.scorer import open_scorer
-from selfalign.trainers.shared_files import find_stand
+from selfalign.trainers.shared_files import check_tokenizers, find_stand
 from selfalign.trainers.start_policy import StartPolicy, hushed, start_policy
 from selfalign.trainers.trl_batches import Judge, Watch, check_kl
 from selfalign.trainers.trl_rollouts import CONFIGS, TRAINERS, Rollouts, greedily
@@ -102,15 +105,16 @@ class TrlPolicyTrainer:
         """Train from `policy` and leave an adapter in `folder / "weights"`; continue what is there.
 
         Raises:
-            TrainingError: policy and reward model do not fit each other, the recipe does not fit
-                TRL's algorithm, or the training has to stop.
+            UnfitError: policy, reward model and recipe do not fit each other or TRL's algorithm.
+            TrainingError: the training has to stop.
             ModelError: one of the checkpoints cannot be read.
         """
         if (folder / _WEIGHTS).is_dir():
             return
         check(recipe)
-        _check_kl(folder, recipe)
-        find_stand(policy, reward_model)
+        kept = _kept(folder, recipe)
+        _check_stop(folder, recipe, kept, rewards)
+        check_tokenizers(find_stand(policy, reward_model))
         with hushed():
             start = start_policy(policy)
             scorer = open_scorer(reward_model, self._device, self.scored_at_once)
@@ -126,14 +130,14 @@ class TrlPolicyTrainer:
         steps = recipe.steps or steps_needed(len(fitting.trained), per_step, recipe.epochs)
         plan = asked(fitting.trained, per_step=per_step, steps=steps, seed=recipe.seed)
         folder.mkdir(parents=True, exist_ok=True)
-        watch = Watch(recipe, folder, steps, self.on_step)
+        watch = Watch(recipe, folder, steps, self.on_step, kept)
         judge = Judge(plan, fitting.probes, rewards, scorer.score, decoder(start.tokenizer), watch)
         if isinstance(rewards, ForetoldRewardFunction):
             rewards.foretell(steps)
         with hushed():
             trainer = self._trainer(start, judge, plan, recipe, folder, watch)
-            resumed = self._train(trainer, recipe, folder)
-        _check_kl(folder, recipe)
+            resumed = self._train(trainer, folder, kept)
+        _check_kl(folder, recipe, kept)
         lines = read_steps(folder, PolicyStep)
         report = PolicyReport(
             base=start.base_name,
@@ -171,7 +175,6 @@ class TrlPolicyTrainer:
         config = cast(Any, CONFIGS[recipe.algorithm])(
             **settings,
             output_dir=str(folder / _CHECKPOINTS),
-            save_total_limit=1,
             logging_steps=1,
             report_to=[name for name in self.report_to if name != "tensorboard"] or "none",
             disable_tqdm=True,
@@ -203,31 +206,50 @@ class TrlPolicyTrainer:
             )
         return trainer
 
-    def _train(self, trainer: Any, recipe: PolicyTraining, folder: Path) -> int:
-        """Run to the end, from the last checkpoint if there is one; return that one's step."""
-        resumed, first = _newest(folder, recipe)
+    def _train(self, trainer: Any, folder: Path, kept: Kept) -> int:
+        """Run to the end, from the newest checkpoint if there is one; return that one's step.
+
+        Raises:
+            CollapsedError: the policy has collapsed; what was found whole is left.
+        """
+        resumed = kept.newest
+        first = kept.steps_done(resumed)
         keep_steps(folder, PolicyStep, first)
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        except CollapsedError as error:
+            raise CollapsedError(f"{error} {kept.fall_back()}", field=error.field) from error
         return first
 
 
-def _newest(folder: Path, recipe: PolicyTraining) -> tuple[Path | None, int]:
-    """Return the newest checkpoint and the batches done until then; None and 0: there is none."""
-    newest = whole_checkpoint(folder / _CHECKPOINTS)
-    updates = int(newest.name.rpartition("-")[2]) if newest else 0
-    return newest, updates // updates_per_batch(recipe)
+def _kept(folder: Path, recipe: PolicyTraining) -> Kept:
+    """Return the whole checkpoints, after removing what a killed process left of others."""
+    whole_checkpoint(folder / _CHECKPOINTS)
+    kept = Kept(folder / _CHECKPOINTS, "checkpoint-", updates_per_batch(recipe))
+    kept.sweep()
+    return kept
 
 
-def _check_kl(folder: Path, recipe: PolicyTraining) -> None:
-    """Stop where the last checkpoint is one of a policy too far away, this time or before."""
-    newest, done = _newest(folder, recipe)
-    check_kl([s for s in read_steps(folder, PolicyStep) if s.step < done], recipe, newest)
+def _check_stop(folder: Path, recipe: PolicyTraining, kept: Kept, rewards: RewardFunction) -> None:
+    """Stop again where a training was stopped; if it was steered since, go back to before that."""
+    try:
+        _check_kl(folder, recipe, kept)
+    except TrainingError:
+        if not isinstance(rewards, WatchfulRewardFunction) or not rewards.rewards_otherwise():
+            raise
+        kept.fall_back()
+
+
+def _check_kl(folder: Path, recipe: PolicyTraining, kept: Kept) -> None:
+    """Stop where the newest checkpoint is one of a policy too far away, this time or before."""
+    done = kept.steps_done(kept.newest)
+    check_kl([s for s in read_steps(folder, PolicyStep) if s.step < done], recipe, kept)
 
 
 def _check_stops(prompts: Sequence[PolicyPrompt]) -> None:
     """Refuse prompts whose responses would have to be drawn differently."""
     if len({p.stop for p in prompts}) > 1:
-        raise TrainingError(
+        raise UnfitError(
             "the prompts end in different stop texts, and one training draws all responses alike. "
             "Render them with one chat prompt, those for probes as well."
         )

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import PolicyPrompt, Sampled, Scorer
 from selfalign.core.records import Checkpoint
+from selfalign.trainers.kept import Kept
 from selfalign.trainers.policy_account import PolicyStep, read_steps
 from selfalign.trainers.trl_kit_test import (
     PROMPTS,
@@ -291,14 +292,14 @@ def test_a_killed_training_repeats_the_probes_of_the_steps_it_repeats(
 def test_probes_are_what_the_policy_of_the_step_finds_likeliest(
     train: Callable[..., Worth], tmp_path: Path, tiny_model: Path, policy: Checkpoint, changes: dict
 ) -> None:
-    """Compared with tokens chosen one by one; one checkpoint per step has the step's weights."""
+    """Compared with tokens chosen one by one; the newest checkpoint has the step's weights."""
     stop = ("e",)
     rewards = Collapses(2, vowels)
     rewards.probe_prompts = [p.model_copy(update={"stop": stop}) for p in rewards.probe_prompts]
     prompts = [p.model_copy(update={"stop": stop}) for p in PROMPTS]
     with pytest.raises(TrainingError, match="probes have collapsed"):
         train(tmp_path, rewards=rewards, prompts=prompts, learning_rate=5e-2, **changes)
-    [kept] = (tmp_path / "checkpoints").glob("checkpoint-*")
+    kept = Kept(tmp_path / "checkpoints", "checkpoint-").newest
     for step, weights in ((0, policy.adapter), (2, kept)):
         found = [(one.response, one.finished) for one in rewards.probed[step]]
         texts = [one.text for one in rewards.probe_prompts]
@@ -475,8 +476,9 @@ def test_unknown_targets_are_refused_with_the_known_ones(
 def test_rewards_that_are_no_numbers_stop_the_training(
     train: Callable[..., Worth], tmp_path: Path
 ) -> None:
-    with pytest.raises(TrainingError, match="not all of them numbers"):
+    with pytest.raises(TrainingError, match=r"^step 0: the reward of .* \(q\d\), is nan") as stop:
         train(tmp_path, worth=lambda one: float("nan"))
+    assert stop.value.exit_code == 1
 
 
 def test_a_policy_and_a_reward_model_on_different_bases_are_refused(

@@ -1,6 +1,6 @@
 """From `PolicyTraining` to TRL's settings for RLOO and GRPO, and what they cannot hold.
 
-    PolicyTraining --check--> TrainingError naming the field
+    PolicyTraining --check--> UnfitError naming the field
                    --values--> keyword arguments of RLOOConfig or GRPOConfig
 
 What the fields become (a test changes each one and looks at the config):
@@ -20,7 +20,7 @@ prompts is ours. GRPO keeps TRL's loss ("dapo": mean over the batch's tokens) an
 by the spread of their group.
 """
 
-from selfalign.core.errors import TrainingError
+from selfalign.core.errors import UnfitError
 from selfalign.core.protocols import PolicyTraining
 
 _KL = {"rloo": ("k1", "summed over a response inside its reward"), "grpo": ("k3", "in the loss")}
@@ -39,10 +39,10 @@ def check(recipe: PolicyTraining) -> None:
     """Refuse what TRL's algorithm could only ignore.
 
     Raises:
-        TrainingError: names the field, and the value it can have.
+        UnfitError: names the field, and the value it can have.
     """
     if recipe.algorithm not in _KL:
-        raise TrainingError(
+        raise UnfitError(
             f"algorithm {recipe.algorithm!r} does not go through TRL. Use the PPO trainer for it, "
             f"or choose one of {', '.join(_KL)}.",
             field="algorithm",
@@ -53,7 +53,7 @@ def check(recipe: PolicyTraining) -> None:
     _only(recipe, "kl_estimator", estimator, f"which has the KL {where}")
     _check_batches(recipe)
     if recipe.max_kl is not None and recipe.kl_weight == 0:
-        raise TrainingError(
+        raise UnfitError(
             f"max_kl {recipe.max_kl} cannot be watched: with kl_weight 0, TRL compares with no "
             "reference. Give kl_weight a small value, or leave max_kl out.",
             field="max_kl",
@@ -96,7 +96,7 @@ def values(recipe: PolicyTraining, *, steps: int, at_once: int) -> dict[str, obj
 def _only(recipe: PolicyTraining, name: str, allowed: object, why: str) -> None:
     value: object = getattr(recipe, name)
     if value != allowed:
-        raise TrainingError(
+        raise UnfitError(
             f"{name}: {value!r} cannot hold with algorithm {recipe.algorithm!r}, {why}. Write "
             f"{name}: {allowed!r}, or algorithm: 'ppo'.",
             field=name,
@@ -105,7 +105,7 @@ def _only(recipe: PolicyTraining, name: str, allowed: object, why: str) -> None:
 
 def _check_batches(recipe: PolicyTraining) -> None:
     if recipe.group < 2:
-        raise TrainingError(
+        raise UnfitError(
             f"group: {recipe.group} leaves a response nothing to be compared with; write 2 or "
             "more.",
             field="group",
@@ -113,7 +113,7 @@ def _check_batches(recipe: PolicyTraining) -> None:
     for name in ("group", "update_batch"):
         part: int = getattr(recipe, name)
         if part < 1 or recipe.rollout_batch % part:
-            raise TrainingError(
+            raise UnfitError(
                 f"rollout_batch: {recipe.rollout_batch} is not a multiple of {name}: {part}. "
                 f"Change one of them, e.g. rollout_batch: {max(part, 1) * 8}.",
                 field=name,
