@@ -12,6 +12,7 @@ import typer
 
 from selfalign.cli.terminal import say, table
 from selfalign.core.errors import InputError
+from selfalign.engines.reading import counter_of
 from selfalign.salmon.oversight import Suspected
 from selfalign.salmon.principle_state import AlwaysOn, Change, Removed, Reweighed
 from selfalign.salmon.rollout_rewards import suspicion_log
@@ -40,7 +41,7 @@ def steer(
     steering = Steering(run / STEERING)
     changes = changes_of(always or (), weight or (), remove or ())
     if changes:
-        number = steering.edit(changes)
+        number = steering.edit(changes, counter_of=counter_of)
         say(f"edit {number}: {', '.join(map(str, changes))}")
         say(f"it takes effect {_when(steering.steerable())}")
     elif not list_:

@@ -1,14 +1,17 @@
 """`selfalign steer` on a run whose training listens."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from selfalign.cli.app import run_command
 from selfalign.core.library import open_library
+from selfalign.core.weights import calf_directory
 from selfalign.salmon.oversight import Suspected
 from selfalign.salmon.principle_state import PrincipleState
+from selfalign.salmon.reading_room import Room
 from selfalign.salmon.reward_hacking import Evidence, Suspicion
 from selfalign.salmon.rollout_rewards import suspicion_log
 from selfalign.salmon.steering import Steerable, Steering
@@ -47,6 +50,31 @@ def test_one_command_is_one_edit(run, capsys):
     said = capsys.readouterr().out
     assert "edit 1:" in said
     assert "next batch of rollouts (the training is at step 7)" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--always", "Be brief. " * 40], r"leaves no room .* and 30 of its 512 are free"),
+        (["--always", "Be brief and kind. " * 4, "--always", "Be kind. " * 5], "and 30 of its"),
+    ],
+)
+def test_a_text_that_leaves_the_reward_model_no_room_is_exit_code_2(run, words, answer, capsys):
+    steering = Steering(run / "steering")
+    room = Room(free=30, context=512, tokenizer=str(calf_directory() / "tokenizer.json"))
+    steering.announce(steering.steerable().model_copy(update={"room": room}))
+    assert run_command(["steer", str(run), "--always", "Be brief."]) == 0
+    capsys.readouterr()
+    assert run_command(["steer", str(run), *words]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert re.search(answer, said)
+    assert len(edits(run)) == 1
+
+
+def test_where_its_tokenizer_is_not_known_a_text_has_a_plain_limit(run, capsys):
+    assert run_command(["steer", str(run), "--always", "x" * 2001]) == 2
+    assert "may have 2,000" in " ".join(capsys.readouterr().err.split())
+    assert edits(run) == []
 
 
 def test_the_list_shows_what_will_hold(run, capsys):

@@ -26,6 +26,7 @@ from selfalign.core.records import (
     SelfAlignedResponse,
     TrainingExample,
 )
+from selfalign.engines.reading import reading_of
 from selfalign.recipes.ingredients import Ingredients
 from selfalign.recipes.plan_salmon import Salmon
 from selfalign.salmon.degenerate_negatives import degenerate_negatives
@@ -185,15 +186,18 @@ class SalmonIngredients:
             policy, chat, plan.assistant, plan.maker, aggregation.scales, ours.dpo, trainer=trainer
         )
 
-    def oversight(self, run: Path, note: Callable[[str], None]) -> Oversight:
-        """SALMON 3, who looks on and who may edit."""
+    def oversight(
+        self, run: Path, note: Callable[[str], None], reward_model: Checkpoint | None = None
+    ) -> Oversight:
+        """SALMON 3, who looks on and who may edit; edits must leave the reward model room."""
         ours = self.settings.policy
         probes, watch = None, None
         if ours.probes is not None:
             probes = Probes(self.preferences.without_rewordings, ours.probes)
         if ours.watch is not None:
             watch = Watch(self.kit.library.constitution(ours.remedies), ours.watch)
-        return Oversight(Steering(run / STEERING), probes, watch, note)
+        reading = reading_of(reward_model) if reward_model else None
+        return Oversight(Steering(run / STEERING), probes, watch, note, reading)
 
     def _principles(
         self, constitution: str, always: Sequence[str], schedule: Schedule, k: int

@@ -101,6 +101,25 @@ def test_a_policy_training_that_could_only_fail_is_refused_before_a_run_begins(o
         check_texts(open_ingredients(plan))
 
 
+@pytest.mark.parametrize(
+    ("start", "field"),
+    [
+        ("final", "stage4.fine_tuning.method"),
+        ("engraved", "stage3.fine_tuning.method"),
+        ("varied", "salmon.policy.variety.method"),
+    ],
+)
+def test_a_start_that_shares_no_base_with_the_reward_model_is_refused_before_a_run(start, field):
+    plan = load_plan("papers", [f"salmon.policy.start={start}", f"{field}=full"])
+    with pytest.raises(PlanError, match=rf"the plan's {field} is 'full'.*share the base") as error:
+        check_texts(open_ingredients(plan))
+    assert (error.value.field, error.value.exit_code) == (field, 2)
+    other = "engraved" if start == "final" else "final"
+    check_texts(
+        open_ingredients(load_plan("papers", [f"salmon.policy.start={other}", f"{field}=full"]))
+    )
+
+
 def test_every_conversation_that_stage_4_trains_on_is_looked_for_before_a_run_begins():
     plan = load_plan("papers", ["stage4.chats=[chat/standard, chat/nowhere]"])
     with pytest.raises(SelfAlignError, match=r"chat/nowhere\.md"):

@@ -12,6 +12,7 @@ from selfalign.recipes.ingredients import Ingredients
 from selfalign.recipes.ingredients_salmon import SalmonIngredients
 from selfalign.recipes.no_model import NoModel, Preview
 from selfalign.recipes.plan import Plan
+from selfalign.recipes.plan_salmon import Salmon
 from selfalign.recipes.preview_salmon import preview_salmon
 from selfalign.self_align.stage1_topic_guided_red_teaming import draw_hints, solved_hints
 from selfalign.trainers.ppo_checks import check as check_ppo
@@ -70,12 +71,34 @@ def _check_policy_training(plan: Plan) -> None:
     """Refuse a training that could only fail, before the hours that lead to it."""
     if plan.salmon is None:
         return
+    _check_shared_base(plan, plan.salmon)
     recipe = plan.salmon.policy.training
     try:
         (check_ppo if recipe.algorithm == "ppo" else check_trl)(recipe)
     except TrainingError as error:
         field = f"salmon.policy.training.{error.field}"
         raise PlanError(f"the plan's {field}: {error}", field=field) from None
+
+
+def _check_shared_base(plan: Plan, settings: Salmon) -> None:
+    """Refuse a start with all weights trained: the reward model is an adapter on the plan's base.
+
+    A base of its own may have another tokenizer, too; in one run, nothing else can lead to that.
+    """
+    starts = {
+        "final": ("stage4.fine_tuning.method", plan.stage4.fine_tuning),
+        "engraved": ("stage3.fine_tuning.method", plan.stage3.fine_tuning),
+        "varied": ("salmon.policy.variety.method", settings.policy.variety),
+    }
+    field, recipe = starts[settings.policy.start]
+    if recipe.method == "full":
+        raise PlanError(
+            f"the plan's {field} is 'full', and salmon.policy.start is {settings.policy.start!r}: "
+            f"policy and reward model have to share the base {plan.base!r}, and a model with all "
+            f"its weights trained is a base of its own. Write {field}=lora, or choose another "
+            f"start.",
+            field=field,
+        )
 
 
 def _preview_stage1(kit: Ingredients) -> Iterator[Preview]:

@@ -51,7 +51,7 @@ def salmon(kit: Ingredients, run: Run, machines: Machines, done: Chapters) -> It
         examples = ours.varied_examples(list(aligned), pairs)
         start = run.train(ours.varied_start(done.base, machines.trainer), examples)
         done = done.then("salmon2", varied=start.made_of)
-    oversight = ours.oversight(run.path, machines.note)
+    oversight = ours.oversight(run.path, machines.note, reward)
     policies = ours.policies(start, reward, machines.policy_trainer, oversight)
     trained = {name: run.train(one, instructions).made_of for name, one in policies.items()}
     direct = ours.direct_preferences(start, aggregation, machines.dpo_trainer)

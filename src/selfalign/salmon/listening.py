@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from selfalign.core.disk import write_whole
 from selfalign.salmon.principle_state import PrincipleState, fold
+from selfalign.salmon.reading_room import ReadingRoom, Room
 from selfalign.salmon.schedule import PrinciplePlan
 from selfalign.salmon.steering import Heard, NumberedEdit, Steerable, Steering
 
@@ -36,8 +37,10 @@ class Listener:
         plan: PrinciplePlan,
         steering: Steering | None,
         note: Callable[[str], None],
+        room: ReadingRoom | None = None,
     ) -> None:
-        """Announce the training; its folder's name is its name."""
+        """Announce the training; its folder's name is its name, `room` what edits have room in."""
+        self._room = room
         self._folder, self._plan, self._steering, self._note = folder, plan, steering, note
         self._begun = False
         self._steps: int | None = None
@@ -81,6 +84,17 @@ class Listener:
         return (self._folder / STOPPED).exists() and not pending
 
     @property
+    def steered_since_stop(self) -> bool:
+        """Whether the training stopped by itself, and somebody has edited something since."""
+        return (self._folder / STOPPED).exists() and not self.stopped_for_good
+
+    @property
+    def why_stopped(self) -> str:
+        """Why the training stopped by itself; empty: it did not."""
+        path = self._folder / STOPPED
+        return path.read_text("utf-8").strip() if path.exists() else ""
+
+    @property
     def last_begun(self) -> int | None:
         """The last step ever begun; None: there is none, or nobody listens."""
         return max((line.step for line in self._heard()), default=None)
@@ -113,9 +127,17 @@ class Listener:
                 steps=None if begun is None else self._steps,
                 k=self._plan.k,
                 state=self._held(begun or 0).state,
+                room=self._room_from(begun or 0),
                 stopped=not self._begun and (self._folder / STOPPED).exists(),
             )
         )
+
+    def _room_from(self, step: int) -> Room | None:
+        """Return the room there is at a step, and whatever the plan brings later."""
+        if self._room is None:
+            return None
+        later = [phase.from_step for phase in self._plan.phases if phase.from_step > step]
+        return self._room.of(self._held(at).state for at in (step, *later))
 
     def _held(self, step: int) -> InForce:
         """Work out what holds at a step by what was heard."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from selfalign.core.constitution import Constitution
 from selfalign.salmon.probes import Probes
+from selfalign.salmon.reading_room import Reading
 from selfalign.salmon.reward_hacking import Hack, Suspicion, WatchConfig
 from selfalign.salmon.steering import Steering
 
@@ -59,6 +60,8 @@ class Oversight:
     """What looks for hacks; None: nothing does."""
     note: Callable[[str], None] = _say_nothing
     """Is told in a sentence what a reader should know at once."""
+    reading: Reading | None = None
+    """How the reward model reads, so that edits are told how much room there is; None: unknown."""
 
     @property
     def fingerprint(self) -> str:

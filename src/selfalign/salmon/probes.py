@@ -13,6 +13,7 @@ collapsed. Guards are principles that may not fall whatever is steered.
 Difference: all of it; the authors look at samples.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +28,7 @@ from selfalign.core.protocols import Sampled, Scorer
 from selfalign.core.records import Settings, digest
 from selfalign.salmon.principle_state import nearest
 from selfalign.salmon.reward_prompt import RewardPrompt
+from selfalign.salmon.rewards import broken_score
 
 Source = Literal["held_out", "batch"]
 """Whose responses were scored: those to requests never trained on, or some of the step's own."""
@@ -110,8 +112,15 @@ class Probes:
     def scores(
         self, probed: Sequence[Probed], prompt: RewardPrompt, score: Scorer, source: Source
     ) -> ProbeScores:
-        """Score every response under every principle by itself; at least one response."""
+        """Score every response under every principle by itself; at least one response.
+
+        Raises:
+            TrainingError: a score is not a finite number.
+        """
         scores, n = score(self.texts(probed, prompt)), len(probed)
+        for at, found in enumerate(scores):
+            if not math.isfinite(found):
+                raise broken_score(found, probed[at % n].instruction, probed[at % n].response)
         rows = {
             name: scores[at * n : (at + 1) * n] for at, name in enumerate(self.principles.names)
         }

@@ -117,8 +117,9 @@ class Rewarding:
         sampled = one.sampled
         if sampled.kl is not None and not math.isfinite(sampled.kl):
             raise TrainingError(
-                f"step {step}: the KL of {sampled.response[:60]!r} is {sampled.kl}, so the policy "
-                f"is broken. The run so far is intact; train again with a lower learning rate."
+                f"step {step}: the KL of {sampled.response[:60]!r}, the response to "
+                f"{one.instruction.text[:60]!r}, is {sampled.kl}, so the policy is broken. The run "
+                f"so far is intact; train again with a lower learning rate."
             )
         answer = Answer(
             one.instruction.text,
@@ -127,6 +128,10 @@ class Rewarding:
             sampled.tokens,
             sampled.finished,
         )
+        try:
+            items = reward(answer, scale(score), self.rewards, self.language_of)
+        except TrainingError as error:
+            raise TrainingError(f"step {step}: {error}", field=error.field) from None
         return Rollout(
             step=step,
             number=number,
@@ -138,7 +143,7 @@ class Rewarding:
             clauses=one.guidelines.clauses,
             always=tuple(principle.text for principle in one.guidelines.always),
             raw_score=score,
-            reward=reward(answer, scale(score), self.rewards, self.language_of),
+            reward=items,
             tokens=sampled.tokens,
             finished=sampled.finished,
             kl=sampled.kl,

@@ -137,17 +137,24 @@ def reward(
         TrainingError: the score is not a finite number.
     """
     if not math.isfinite(score):
-        raise TrainingError(
-            f"the reward model scored {score} for {answer.response[:60]!r}, and no policy can be "
-            f"trained on that. The run so far is intact; score this answer with the reward model "
-            f"alone, and if it is broken, train it again with a lower learning rate."
-        )
+        raise broken_score(score, answer.instruction, answer.response)
     return Reward(
         score=score,
         unfinished=0.0 if answer.finished else config.unfinished,
         too_short=config.too_short if too_short(answer.response, config.min_words) else 0.0,
         length=length_bonus(answer.tokens, answer.prompt_type, config),
         language=language_bonus(answer, config, language_of) if language_of else 0.0,
+    )
+
+
+def broken_score(score: float, instruction: str, response: str) -> TrainingError:
+    """Say that a score is no number, and what to do; the caller says at which step."""
+    return TrainingError(
+        f"the reward model scored {score} for {response[:60]!r}, the response to "
+        f"{instruction[:60]!r}, and no policy can be trained on that. The run so far is intact. "
+        f"Score this response with `selfalign score RUN:reward`; if that is no number either, the "
+        f"reward model is broken: train it again with a lower learning rate. If it is one, run the "
+        f"same command again: it goes on from the last checkpoint."
     )
 
 

@@ -27,6 +27,7 @@ from selfalign.salmon.listening import Listener
 from selfalign.salmon.oversight import Oversight, Suspected
 from selfalign.salmon.principle_state import PrincipleState
 from selfalign.salmon.probes import Probed, Probes, ProbeScores, Source, collapse
+from selfalign.salmon.reading_room import ReadingRoom
 from selfalign.salmon.records import Rollout
 from selfalign.salmon.reward_hacking import Suspicion, suspicions
 from selfalign.salmon.rewarding import Rewarding, instruction_of
@@ -66,6 +67,7 @@ class RolloutRewards:
         oversight: Oversight | None = None,
         *,
         held_out: Sequence[PolicyPrompt] = (),
+        room: ReadingRoom | None = None,
     ) -> None:
         """Find what an earlier attempt left in the folder.
 
@@ -75,6 +77,7 @@ class RolloutRewards:
             folder: The training's; its name is the training's name.
             oversight: Who looks on and who may edit; None: nobody.
             held_out: Prompts whose responses are probed, if the trainer can sample for them.
+            room: What the reward model has room for, for whoever edits; None: that is not known.
 
         Raises:
             StoreError: a line of an earlier attempt cannot be read.
@@ -88,7 +91,7 @@ class RolloutRewards:
         """What the trainer may answer for the probes; never trained on."""
         self._held_out: dict[int, ProbeScores] = {}
         self._listener = Listener(
-            folder, rewarding.principles, self._oversight.steering, self._oversight.note
+            folder, rewarding.principles, self._oversight.steering, self._oversight.note, room
         )
 
     @property
@@ -129,6 +132,17 @@ class RolloutRewards:
         self._stop_if_collapsed(step, first, probes)
         return [rollout.reward.total for rollout in rollouts]
 
+    def vouches_for(self, step: int) -> bool:
+        """Say whether a step was probed and had not collapsed; always, if no probe can stop it."""
+        config = self._probes.config if self._probes else None
+        if self._probes is None or config is None or not config.every or config.max_fall is None:
+            return True
+        return self._probes.due(step)
+
+    def rewards_otherwise(self) -> bool:
+        """Say whether principles were edited since the training stopped."""
+        return self._listener.steered_since_stop
+
     # ---- probes on held-out prompts, for a trainer that can sample for them
 
     def probe_texts(self, prompt: PolicyPrompt) -> list[str]:
@@ -145,17 +159,18 @@ class RolloutRewards:
     def probe(self, step: int, sampled: Sequence[Sampled], score: Scorer) -> None:
         """Score responses to the held-out prompts; the summary of the step will say what came."""
         if self._probes is not None and sampled:
-            self._held_out[step] = self._scores(self._probes, sampled, score, "held_out")
+            self._held_out[step] = self._scores(step, self._probes, sampled, score, "held_out")
 
     def _probed(self, step: int, sampled: Sequence[Sampled], score: Scorer) -> ProbeScores | None:
         if step in self._held_out:
             return self._held_out.pop(step)
         if self._probes is None or not self._probes.due(step):
             return None
-        return self._scores(self._probes, self._probes.chosen(sampled), score, "batch")
+        return self._scores(step, self._probes, self._probes.chosen(sampled), score, "batch")
 
     def _scores(
         self,
+        step: int,
         probes: Probes,
         sampled: Sequence[Sampled],
         score: Scorer,
@@ -164,7 +179,10 @@ class RolloutRewards:
         probed = [
             Probed(instruction_of(one, self._instructions).text, one.response) for one in sampled
         ]
-        return probes.scores(probed, self._rewarding.prompt, score, source)
+        try:
+            return probes.scores(probed, self._rewarding.prompt, score, source)
+        except TrainingError as error:
+            raise TrainingError(f"step {step}: {error}", field=error.field) from None
 
     def _first_probe(self, step: int) -> ProbeScores | None:
         """Return the first probe before a step, after a stop that was steered out of: since then.
@@ -190,8 +208,8 @@ class RolloutRewards:
                 f"step {step}: {collapsed}, so the policy has collapsed and the training stops. "
                 f"All up to here is intact: {self._folder / SUSPICIONS} and {SUMMARY} beside it "
                 f"say what it does now. Switch on a principle against that with `selfalign steer "
-                f"RUN --always TEXT` and run the same command again: it goes on from the last "
-                f"checkpoint under it."
+                f"RUN --always TEXT` and run the same command again: under it, the training goes "
+                f"on from the last policy that was found whole."
             )
 
     def check_going_on(self) -> None:
@@ -211,7 +229,7 @@ class RolloutRewards:
         except CollapsedError as error:
             raise CollapsedError(
                 f"no principle was edited since the training stopped, and it would only stop "
-                f"again, so nothing is trained. {error}"
+                f"again, so nothing is trained. {self._listener.why_stopped or error}"
             ) from None
 
     # ---- for whoever runs the training

@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfalign.core.chat import ChatPrompt, render_chat
-from selfalign.core.errors import TrainingError
+from selfalign.core.errors import TrainingError, UnfitError
 from selfalign.core.protocols import PolicyPrompt, PolicyTrainer, PolicyTraining
 from selfalign.core.records import Checkpoint, Instruction, digest
 from selfalign.core.stage import Training
 from selfalign.salmon.oversight import Oversight
+from selfalign.salmon.reading_room import ReadingRoom, longest_request
 from selfalign.salmon.rewarding import Rewarding
 from selfalign.salmon.rollout_rewards import RolloutRewards
 
@@ -55,6 +56,7 @@ class ReinforcementLearning(Training[Instruction]):
         """Train and name the weights left in `folder / "weights"`.
 
         Raises:
+            UnfitError: policy, reward model and settings do not fit each other; nothing was done.
             TrainingError: there is nothing to train on, or the training had to stop; then it can
                 be steered and goes on from its last checkpoint.
             CollapsedError: it had to stop because the policy collapsed, now or in an earlier
@@ -68,6 +70,7 @@ class ReinforcementLearning(Training[Instruction]):
             folder,
             self.oversight,
             held_out=[self._prompt(instruction) for instruction in held_out],
+            room=self._room(examples),
         )
         rewards.check_going_on()
         try:
@@ -79,11 +82,24 @@ class ReinforcementLearning(Training[Instruction]):
                 recipe=self.recipe,
                 folder=folder,
             )
+        except UnfitError:
+            raise  # nothing was begun, so nothing has stopped
         except TrainingError as stop:
             rewards.stop(str(stop))
             raise
         rewards.end()
         return Checkpoint(base=self.policy.base, revision=self.policy.revision, adapter="weights")
+
+    def _room(self, examples: Sequence[Instruction]) -> ReadingRoom | None:
+        """Return what the reward model has room for; None: nobody steers, or knows how it reads."""
+        reading, recipe = self.oversight.reading, self.recipe
+        if reading is None or self.oversight.steering is None:
+            return None
+        asked = [(one.text, self._prompt(one).text) for one in examples]
+        longest = longest_request(asked, reading, recipe.max_prompt_tokens)
+        return ReadingRoom(
+            reading, self.rewarding.prompt, longest, recipe.max_tokens, self.rewarding.sampling.k
+        )
 
     def _split(
         self, examples: Sequence[Instruction]
@@ -94,7 +110,7 @@ class ReinforcementLearning(Training[Instruction]):
         order = sorted(examples, key=lambda one: digest(["probe", one.id]))
         chosen = {one.id for one in order[:kept]}
         if len(chosen) >= len(examples):
-            raise TrainingError(
+            raise UnfitError(
                 f"there are {len(examples)} instructions and {kept} of them are kept for probes, "
                 f"so nothing is left to train on. Give more instructions, or lower `held_out`."
             )

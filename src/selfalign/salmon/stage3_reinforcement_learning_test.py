@@ -2,12 +2,19 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from selfalign.core.constitution import Constitution, Principle
-from selfalign.core.errors import CollapsedError, ConstitutionError, InputError, TrainingError
+from selfalign.core.errors import (
+    CollapsedError,
+    ConstitutionError,
+    InputError,
+    TrainingError,
+    UnfitError,
+)
 from selfalign.core.library import open_library
 from selfalign.core.protocols import (
     ForetoldRewardFunction,
@@ -16,6 +23,7 @@ from selfalign.core.protocols import (
     ProbedRewardFunction,
     RewardFunction,
     Sampled,
+    WatchfulRewardFunction,
 )
 from selfalign.core.records import Checkpoint, Instruction, rng_for
 from selfalign.core.store import Run
@@ -174,11 +182,15 @@ def test_a_score_that_is_no_number_stops_and_leaves_everything_readable(tmp_path
     rewards = RolloutRewards(rewarding(), INSTRUCTIONS, tmp_path)
     rewards(0, batch(0), by_length)
     before = files(tmp_path)
-    with pytest.raises(TrainingError, match="run so far is intact"):
+    with pytest.raises(
+        TrainingError,
+        match=r"^step 1: the reward model scored .* the response to 'What do you know of thing .*"
+        r"The run so far is intact\. .*same command again",
+    ):
         rewards(1, batch(1), lambda texts: [broken] * len(texts))
     assert files(tmp_path) == before
     sick = [s.model_copy(update={"kl": broken}) for s in batch(1)]
-    with pytest.raises(TrainingError, match=r"step 1: the KL of .* lower learning rate"):
+    with pytest.raises(TrainingError, match=r"step 1: the KL of .* to 'What do .* lower"):
         rewards(1, sick, by_length)
     assert files(tmp_path) == before
     assert RolloutRewards(rewarding(), INSTRUCTIONS, tmp_path)(1, batch(1), by_length)
@@ -190,6 +202,14 @@ def test_a_trainer_that_answers_what_nobody_asked_is_told_so(tmp_path):
         rewards(0, batch(0), by_length)
     with pytest.raises(TrainingError, match="step 0 has no response"):
         rewards(0, [], by_length)
+
+
+def test_a_probe_whose_score_is_no_number_is_named_with_its_step_and_request(tmp_path):
+    rewards = everything(tmp_path / "training")
+    scores = iter([by_length, lambda texts: [float("nan")] * len(texts)])
+    with pytest.raises(TrainingError, match=r"^step 0: the reward model scored nan for 'I know of"):
+        rewards(0, batch(0), lambda texts: next(scores)(texts))
+    assert everything(tmp_path / "training")(0, batch(0), by_length)  # what is written is readable
 
 
 def test_a_plan_for_another_number_of_principles_is_refused():
@@ -510,6 +530,85 @@ def test_who_looks_on_renames_no_training_but_rewards_and_probes_do():
         training(Policy(), rules=rewarding({"from_step": 9, "always": ["Be brief."]})).key,
     }
     assert len(others | {plain}) == 6
+
+
+def test_a_limit_says_when_to_stop_and_when_to_save_and_renames_no_training():
+    plain = training(Policy())
+    for change in ({"max_kl": 5.0}, {"max_kl": 9.0, "save_every": 3}):
+        recipe = plain.recipe.model_copy(update=change)
+        assert replace(plain, recipe=recipe).key == plain.key
+    other = plain.recipe.model_copy(update={"kl_weight": 0.5})
+    assert replace(plain, recipe=other).key != plain.key
+
+
+def test_the_policy_is_vouched_for_where_a_probe_could_have_stopped_it(tmp_path):
+    def vouched(**changes) -> list[int]:
+        probes = Probes(TWO, ProbeConfig(**changes))
+        rewards = RolloutRewards(rewarding(), INSTRUCTIONS, tmp_path, Oversight(probes=probes))
+        assert isinstance(rewards, WatchfulRewardFunction)
+        return [step for step in range(5) if rewards.vouches_for(step)]
+
+    assert vouched(every=2) == [0, 2, 4]
+    assert vouched(every=2, max_fall=None) == vouched(every=0) == [0, 1, 2, 3, 4]
+
+
+def test_a_trainer_is_told_whether_its_stop_was_steered_out_of(tmp_path):
+    folder, steering = tmp_path / "training", Steering(tmp_path / "steering")
+    told = []
+
+    class Asks(Policy):
+        def __call__(self, prompts, *, rewards, **rest):
+            told.append(rewards.rewards_otherwise())
+            super().__call__(prompts, rewards=rewards, **rest)
+
+    for stop_at, edited in ((2, True), (2, False), (None, False)):
+        try:
+            training(Asks(3, stop_at), Oversight(steering))(INSTRUCTIONS, folder)
+        except TrainingError:
+            if edited:
+                steering.edit([AlwaysOn(text="Be brief.")])
+    assert told == [False, True, False]
+
+
+def test_those_who_steer_are_told_how_much_room_the_reward_model_has(tmp_path):
+    class Words:
+        tokenizer, context = "words.json", 2000
+
+        def count(self, text: str) -> int:
+            return len(text.split())
+
+    steering = Steering(tmp_path / "steering")
+    free = []
+
+    def edit(step):
+        free.append(steering.steerable().room.free)
+        if step == 0:
+            steering.edit([AlwaysOn(text="Be brief and kind.")])
+
+    oversight = Oversight(steering, reading=Words())
+    training(Policy(3, on_step=edit), oversight)(INSTRUCTIONS, tmp_path / "training")
+    room = steering.steerable().room
+    assert (room.context, room.tokenizer) == (2000, "words.json")
+    assert free[0] - free[1] == 5  # words of "- Be brief and kind."
+    assert free[1] == free[2] == room.free
+    longest = PROMPT.render(
+        INSTRUCTIONS[0].text,
+        "word " * PolicyTraining().max_tokens,
+        sorted((p.text for p in POOL.principles), key=len)[-3:],
+        [*(p.text for p in ALWAYS.principles), "Be brief and kind."],
+    )
+    assert free[1] == 2000 - len(longest.split()) - 1
+
+
+def test_what_does_not_fit_together_has_not_stopped_a_training(tmp_path):
+    class Refuses(Policy):
+        def __call__(self, prompts, **_):
+            raise UnfitError("policy and reward model have different tokenizers")
+
+    with pytest.raises(UnfitError) as refused:
+        training(Refuses())(INSTRUCTIONS, tmp_path)
+    assert refused.value.exit_code == 2
+    assert not (tmp_path / STOPPED).exists()
 
 
 def test_an_edit_is_refused_as_soon_as_the_last_batch_has_begun(tmp_path):

@@ -31,6 +31,7 @@ from selfalign.salmon.principle_state import (
     changed,
     fold,
 )
+from selfalign.salmon.reading_room import Counter, Room, check_room
 from selfalign.salmon.step_log import append_lines, read_lines
 
 STEERING = "steering"
@@ -92,6 +93,8 @@ class Steerable(_Frozen):
     k: int
     """Principles drawn per query."""
     state: PrincipleState
+    room: Room | None = None
+    """What the reward model can read beside it; None: that is not known."""
     stopped: bool = False
     """Whether the training stopped by itself, so that edits are heard where it goes on."""
     ended: bool = False
@@ -112,6 +115,10 @@ class Steerable(_Frozen):
             )
 
 
+def _no_counter(_: str) -> None:
+    """Know no tokenizer."""
+
+
 class Steering:
     """The steering folder of a run, for those who edit and for the one who listens."""
 
@@ -123,10 +130,16 @@ class Steering:
 
     # ---- for those who edit
 
-    def edit(self, changes: Sequence[Change], clock: Callable[[], datetime] | None = None) -> int:
+    def edit(
+        self,
+        changes: Sequence[Change],
+        clock: Callable[[], datetime] | None = None,
+        counter_of: Callable[[str], Counter | None] = _no_counter,
+    ) -> int:
         """Append an edit if all its changes fit; return its number.
 
         Several processes may do so at once: each is checked against the edits before it.
+        `counter_of` opens the reward model's tokenizer, if it can be opened here.
 
         Raises:
             InputError: a change does not fit, or no training listens; nothing was written.
@@ -139,6 +152,8 @@ class Steering:
             state, number = self.pending_state(), len(self.edits()) + 1
             for change in changes:
                 state = changed(state, NumberedChange(number, change), steerable.k)
+            room = steerable.room
+            check_room(steerable.state, state, room, counter_of(room.tokenizer) if room else None)
             append_lines(self._edits, [Edit(made=now, changes=tuple(changes))])
         return number
 

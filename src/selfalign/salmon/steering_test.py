@@ -174,7 +174,7 @@ from selfalign.salmon.principle_state import AlwaysOn
 from selfalign.salmon.steering import Steering
 steering = Steering(Path(sys.argv[1]))
 for n in range(10):
-    print(steering.edit([AlwaysOn(text=f"Be {sys.argv[2]} {n}." + " so" * 2000)]))
+    print(steering.edit([AlwaysOn(text=f"Be {sys.argv[2]} {n}." + " so" * 600)]))
 """
 
 

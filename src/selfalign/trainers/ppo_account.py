@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from selfalign.core.errors import TrainingError
+from selfalign.core.errors import UnfitError
 from selfalign.trainers.policy_account import (
     STEPS_FILE,
     Curves,
@@ -55,7 +55,7 @@ class StepLog:
         """Go on at step `first`; what was written from there on is going to be done again.
 
         Raises:
-            TrainingError: curves are asked for whose library is not installed.
+            UnfitError: curves are asked for whose library is not installed.
         """
         self._folder = folder
         self.steps = keep_steps(folder, PpoStep, first)
@@ -75,7 +75,7 @@ def _open(name: Curves, folder: Path, first: int) -> Callable[[PpoStep], None] |
     if importlib.util.find_spec(name) is None:
         if name == "tensorboard":
             return None
-        raise TrainingError(
+        raise UnfitError(
             f"report_to names {name!r}, and it is not installed. Install it, or leave it out.",
             field="report_to",
         )

@@ -7,7 +7,6 @@ been read. Padding is on the right and masked: a text is scored alike alone and 
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from selfalign.core.errors import ModelError, TrainingError
+from selfalign.core.errors import ModelError, TrainingError, UnfitError
 from selfalign.core.records import Checkpoint
 from selfalign.core.weights import ADAPTER_CONFIG, Located, locate
 from selfalign.trainers.reward_untyped import (
@@ -43,10 +42,10 @@ class RewardScorer:
     """Texts per pass; texts of like length go together."""
 
     def score(self, texts: Sequence[str]) -> list[float]:
-        """Return a score per text, in order.
+        """Return a score per text, in order; whoever asks knows what to say of one that is NaN.
 
         Raises:
-            TrainingError: a text is longer than the model can attend to, or a score is no number.
+            TrainingError: a text is longer than the model can attend to.
         """
         rows = reward_tokens(self.tokenizer, texts)
         self._check_lengths(rows)
@@ -56,12 +55,6 @@ class RewardScorer:
             numbers = order[start : start + self.at_once]
             for number, score in zip(numbers, self._pass([rows[n] for n in numbers]), strict=True):
                 scores[number] = score
-        if not all(map(math.isfinite, scores)):
-            raise TrainingError(
-                "the reward model gives scores that are no numbers (NaN or infinite): its weights "
-                "are broken. Train it again, with a lower learning rate.",
-                field="reward_model",
-            )
         return scores
 
     def _pass(self, rows: list[list[int]]) -> list[float]:
@@ -88,7 +81,7 @@ def open_scorer(reward_model: Checkpoint, device: str, at_once: int = 32) -> Rew
     """Load a reward model for scoring.
 
     Raises:
-        TrainingError: the weights have no head that scores.
+        UnfitError: the weights have no head that scores.
         ModelError: its files cannot be read.
     """
     located = locate(reward_model)
@@ -125,7 +118,7 @@ def _check_head(located: Located) -> None:
         kind = f"an adapter for {stated.get('task_type')}"
         headed = any(f".{HEAD}." in name for name in adapter_tensors(located.adapter))
     if not headed:
-        raise TrainingError(
+        raise UnfitError(
             f"{located.adapter or located.base} is no reward model: it is {kind}, without a head "
             "that scores. Name the folder a reward model was trained into.",
             field="reward_model",

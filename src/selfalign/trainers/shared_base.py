@@ -25,7 +25,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
 from torch import Tensor
 
-from selfalign.core.errors import ModelError, TrainingError
+from selfalign.core.errors import ModelError, TrainingError, UnfitError
 from selfalign.core.protocols import PolicyTraining
 from selfalign.trainers.reward_untyped import reward_tokens
 from selfalign.trainers.rl_losses import token_entropies, token_logprobs
@@ -263,7 +263,7 @@ def _explained(stand: Stand, recipe: PolicyTraining, model: Any) -> Generator[No
     except ValueError as error:
         if isinstance(error, ModelError):
             raise
-        raise TrainingError(
+        raise UnfitError(
             f"the training cannot be set up for targets {recipe.targets}: {error} This model's "
             f"linear layers are {', '.join(linear_layers(model))}; name some of them in "
             '`targets`, or "all-linear".',

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from selfalign.core.errors import ModelError, TrainingError
+from selfalign.core.errors import ModelError, TrainingError, UnfitError
 from selfalign.core.protocols import PolicyTraining
 from selfalign.core.records import Checkpoint
 from selfalign.trainers.rl_rows import lay_out, passes
@@ -283,8 +283,14 @@ def test_different_tokenizers_are_refused(
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokenizer.add_tokens(["Zyx"])
     tokenizer.save_pretrained(tmp_path / "policy")
-    with pytest.raises(TrainingError, match="different tokenizers"):
+    with pytest.raises(
+        UnfitError,
+        match=rf"the policy in {other.adapter} \(\d+ tokens\) and the reward model in "
+        rf"{reward.adapter} \(\d+ tokens\) have different tokenizers.*'Zyx' is \d+ in the first "
+        r"and no token in the second\. Train the reward model again",
+    ) as refused:
         opened(other, reward)
+    assert (refused.value.exit_code, refused.value.field) == (2, "reward_model")
 
 
 def test_unknown_targets_are_named_with_those_there_are(

@@ -19,7 +19,7 @@ from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from selfalign.core.errors import ModelError, TrainingError
+from selfalign.core.errors import ModelError, UnfitError
 from selfalign.core.protocols import DpoTraining, PolicyTraining
 from selfalign.core.records import Checkpoint
 from selfalign.core.weights import CALF, Located, locate
@@ -64,7 +64,7 @@ class StartPolicy:
             if "arget" not in str(error):
                 raise
             layers = linear_layers(cast(Any, self.model))
-            raise TrainingError(
+            raise UnfitError(
                 f"the training cannot be set up for targets {recipe.targets}: {error} This "
                 f"model's linear layers are {', '.join(layers)}; name some of them in `targets`, "
                 'or "all-linear".',
@@ -88,12 +88,12 @@ def start_policy(policy: Checkpoint) -> StartPolicy:
     """Load a policy for training.
 
     Raises:
-        TrainingError: a training has changed all its weights, so it is no adapter on a base.
+        UnfitError: a training has changed all its weights, so it is no adapter on a base.
         ModelError: its files cannot be read.
     """
     located = locate(policy)
     if policy.adapter is not None and located.adapter is None:
-        raise TrainingError(
+        raise UnfitError(
             f"the policy in {policy.adapter} was trained in all its weights, and what is trained "
             f"here is an adapter on {policy.base}. Train the policy with `method: lora`, or name "
             "that folder as the base.",
