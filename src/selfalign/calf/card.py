@@ -5,6 +5,7 @@ pretraining.json, loss_curve.jsonl, weights  ->  README.md beside the weights
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -86,7 +87,7 @@ def write_card(folder: Path, *, parameters: int, vocabulary: int, machine: str) 
         machine=machine,
         last=len(last),
         loss=f"{sum(p['loss_nats'] for p in last) / len(last):.3f}",
-        kinds=len({write for _, mixture in LESSONS for write in mixture}),
+        kinds=len({_kind(write) for _, mixture in LESSONS for write in mixture}),
         lessons="\n".join(_lessons()),
         openness=f"{100 * OPENNESS:.0f}",
         curve="\n".join(f"| {tokens:,} | {loss} |" for tokens, loss in rows.items()),
@@ -100,6 +101,15 @@ def _lessons() -> Iterator[str]:
     """Yield a line per mixture: from which document on, and what differs from the one before."""
     before: dict[Write, float] = {}
     for first, mixture in LESSONS:
-        new = (f"{w.__name__} {share:g}" for w, share in mixture.items() if before.get(w) != share)
+        new = (f"{_named(w)} {share:g}" for w, share in mixture.items() if before.get(w) != share)
         yield f"- from document {first:,} on: {', '.join(new)}"
         before = mixture
+
+
+def _named(write: Write) -> str:
+    """Name a kind of document; of one in broad wordings it is said."""
+    return f"{_kind(write)} (broad)" if isinstance(write, partial) else _kind(write)
+
+
+def _kind(write: Write) -> str:
+    return write.func.__name__ if isinstance(write, partial) else write.__name__

@@ -6,6 +6,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfalign.calf.card import _lessons
 from selfalign.calf.corpus import LESSONS, document, documents
 from selfalign.calf.dialogues import guided_chat
 from selfalign.calf.traits import SHORT_WORDS, TRAITS, contrast, principle, rule_words
@@ -99,3 +100,9 @@ def test_wordings_written_blind_ask_for_the_gap_of_their_kind():
     for kind, pool in tables("wordings")["ask"].items():
         for wording in () if kind in UNKNOWABLE else pool:
             assert re.search(r"\{" + gaps.get(kind, "e") + r"\}", wording), (kind, wording)
+
+
+def test_every_kind_of_document_has_a_name_on_the_card():
+    lines = list(_lessons())
+    assert len(lines) == len(LESSONS)
+    assert "guided_chat_reworded (broad) 18" in lines[-1]
