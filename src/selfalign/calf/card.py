@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, cast
 
 from selfalign.calf.corpus import LESSONS, Write
 from selfalign.calf.world import OPENNESS
@@ -112,4 +112,5 @@ def _named(write: Write) -> str:
 
 
 def _kind(write: Write) -> str:
-    return write.func.__name__ if isinstance(write, partial) else write.__name__
+    """Name the function that a kind is, or is a special case of."""
+    return cast(Any, getattr(write, "func", write)).__name__  # Any: a partial has no name
