@@ -5,7 +5,6 @@ pretraining.json, loss_curve.jsonl, weights  ->  README.md beside the weights
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any, cast
@@ -108,7 +107,7 @@ def _lessons() -> Iterator[str]:
 
 def _named(write: Write) -> str:
     """Name a kind of document; of one in broad wordings it is said."""
-    return f"{_kind(write)} (broad)" if isinstance(write, partial) else _kind(write)
+    return f"{_kind(write)} (broad)" if hasattr(write, "func") else _kind(write)
 
 
 def _kind(write: Write) -> str:
