@@ -80,12 +80,9 @@ class Kept:
     @property
     def left(self) -> str:
         """Say in a sentence which policy is whole, and where it is."""
-        if self.whole is None:
-            return "No checkpoint before that was found whole: it begins again at step 0."
-        return (
-            f"The last policy that was found whole is that of step {self.steps_done(self.whole)}, "
-            f"kept in {self.whole}."
-        )
+        where = f"kept in {self.whole}" if self.whole else "the start"
+        step = self.steps_done(self.whole)
+        return f"The last policy that was found whole is that of step {step}, {where}."
 
     def _number(self, path: Path) -> int:
         return int(path.name.removeprefix(self.prefix))

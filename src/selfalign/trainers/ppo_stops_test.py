@@ -98,8 +98,8 @@ def test_of_a_collapsed_policy_the_last_checkpoint_that_was_found_whole_is_left(
     with pytest.raises(CollapsedError, match=r"^step 4: the policy has collapsed\.") as stop:
         train(checkpoints, tmp_path, asked_for, rewards=Watchful(2, collapses_at=4))
     assert names(tmp_path) == ([f"step-{left:06d}"] if left else [])
-    said = f"is that of step {left}, kept in {tmp_path}" if left else "begins again at step 0"
-    assert said in str(stop.value)
+    where = f"kept in {tmp_path}" if left else "the start"
+    assert f"found whole is that of step {left}, {where}" in str(stop.value)
     train(checkpoints, tmp_path, asked_for, rewards=(rewards := Watchful(2)))
     assert rewards.asked == list(range(left, 5))
     assert facts(tmp_path) == facts(whole)
@@ -190,7 +190,7 @@ def test_a_policy_that_is_broken_is_named_with_step_and_request_and_not_kept(
     with pytest.raises(
         CollapsedError,
         match=r"^step 1: a token's probability of the response to '.*What is \d\? .* \(q\d\) is no "
-        r"finite number, so the policy is broken.* Lower `learning_rate`.* begins again at step 0",
+        r"finite number, so the policy is broken.* Lower `learning_rate`.* step 0, the start",
     ) as stop:
         train(checkpoints, tmp_path, huge)
     assert stop.value.exit_code == 1
