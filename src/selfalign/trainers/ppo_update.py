@@ -96,8 +96,9 @@ def measure(
                 (batch.logp, logp),
                 (batch.entropies, entropies),
                 (batch.ref_logp, base.logprobs("reference", rows, recipe.temperature)),
-                (batch.values, base.values(rows)),
             )
+            if recipe.value_weight:
+                found = (*found, (batch.values, base.values(rows)))
             for whole, part in found:
                 whole[group, : rows.width] = part
     return batch
@@ -156,7 +157,7 @@ class Updater:
                 backward(loss / slots)
                 policy += float(loss.detach()) / float(slots)
                 clipped += float(share * rows.mask.sum() / tokens)
-            for rows, part in self._passes(batch, chosen):
+            for rows, part in self._passes(batch, chosen) if self._recipe.value_weight else ():
                 loss = self._value_loss(batch, targets, rows, part)
                 backward(self._recipe.value_weight * loss / slots)
                 value += float(loss.detach()) / float(slots)
