@@ -26,6 +26,7 @@ from selfalign.core.protocols import PolicyTraining
 _KL = {"rloo": ("k1", "summed over a response inside its reward"), "grpo": ("k3", "in the loss")}
 _WHY = {
     "faithful": "which is not what the authors ran",
+    "baseline": "which compares each response with its group in any case",
     "gamma": "which rewards whole responses and discounts nothing",
     "lam": "which has no value model to bootstrap from",
     "value_clip": "which has no value model",

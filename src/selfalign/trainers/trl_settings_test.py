@@ -65,6 +65,7 @@ def test_values_of_ours_arrive_unchanged() -> None:
     ("field", "value"),
     [
         ("faithful", True),
+        ("baseline", "group"),
         ("gamma", 0.9),
         ("lam", 0.95),
         ("value_clip", 0.1),
@@ -97,7 +98,7 @@ def test_every_setting_is_mapped_refused_or_used_elsewhere() -> None:
     mapped = {field for field, _, _ in FIELDS}
     refused = {
         "faithful", "gamma", "lam", "value_clip", "value_weight", "whiten_rewards",
-        "reward_scale", "kl_estimator", "algorithm",
+        "reward_scale", "kl_estimator", "algorithm", "baseline",
     }  # fmt: skip
     elsewhere = {
         "steps", "epochs", "schedule", "warmup_steps", "rank", "alpha", "targets",
