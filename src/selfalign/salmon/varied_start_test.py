@@ -39,5 +39,5 @@ def test_the_weights_stand_on_the_bare_base(tmp_path):
 
 def test_nothing_to_learn_from_is_refused_with_the_way_out():
     start = VariedStart(Checkpoint(base="calf", revision="1"), FineTuning(), trainer=None)
-    with pytest.raises(TrainingError, match="salmon.policy.start=engraved"):
+    with pytest.raises(TrainingError, match=r"salmon\.policy\.start=engraved"):
         start([], Path())
