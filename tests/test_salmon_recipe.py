@@ -32,6 +32,8 @@ SMALL = (
     "salmon.policy.training.rollout_batch=8",
     "salmon.policy.training.update_batch=8",
     "salmon.policy.training.update_epochs=1",
+    "salmon.policy.variety.epochs=1",
+    "salmon.policy.interventions=salmon_interventions",
     "salmon.policy.controls=[{name: brief, always: [The response must be short.]}]",
     "salmon.policy.dpo.held_out=2",
     "evaluation.n=8",
@@ -66,6 +68,7 @@ def test_the_whole_recipe_runs_on_the_embedded_model(path) -> None:
         "engraved",
         "final",
         "reward",
+        "varied",
         "policy",
         "policy-brief",
         "policy-dpo",
@@ -82,7 +85,7 @@ def test_every_rollout_of_the_policy_is_there_with_the_clauses_that_rewarded_it(
     steps = range(2)
     rollouts = rollout_log(folder).of(steps)
     assert len(rollouts) == 2 * 8
-    assert all(len(one.clauses) == 1 + 3 for one in rollouts)  # the intervention, and three drawn
+    assert all(len(one.clauses) == 1 + 2 for one in rollouts)  # the intervention, and two drawn
     assert len(summary_log(folder).of(steps)) == 2
 
 
@@ -92,7 +95,7 @@ def test_judge_reward_model_and_policies_are_measured(path) -> None:
     assert {result.n for result in pairs.values()} == {8}
     assert controls is not None
     assert [row.policy for row in controls.root] == [
-        "engraved",
+        "varied",
         "policy",
         "policy-brief",
         "policy-dpo",

@@ -1,4 +1,6 @@
-"""SALMON stage 3, before it begins: a start whose answers differ. Ours; the paper needs none.
+"""SALMON stage 3, before it begins: a start whose answers differ.
+
+Paper: arXiv:2310.05910v2, "RL Training with the Instructable Reward Model". Ours; it needs none.
 
 Rewards can only choose among answers that the policy gives. One that was engraved with short
 answers of few forms gives nearly the same answer twice, and nothing says which of two is better.

@@ -1,5 +1,7 @@
 """PPO, step by step: one process of a training, from the checkpoint it finds to the end.
 
+Paper: arXiv:2310.05910v2, "RL Training with the Instructable Reward Model".
+
     a step:  draw, measure  ->  probe, reward  ->  whole, and near enough?  ->  update
                  |                                       |
               broken: fall back                       vouched for, or stopped
