@@ -106,3 +106,4 @@ def test_every_kind_of_document_has_a_name_on_the_card():
     lines = list(_lessons())
     assert len(lines) == len(LESSONS)
     assert "guided_chat_reworded (broad) 18" in lines[-1]
+    assert "(broad)" not in lines[0]

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from selfalign.core.constitution import Constitution
-from selfalign.core.errors import InputError
+from selfalign.core.errors import InputError, PlanError
 from selfalign.core.protocols import (
     DpoTrainer,
     LanguageModel,
@@ -158,9 +158,13 @@ class SalmonIngredients:
         ours = self.settings.policy
         k = ours.principles.k
         plans = {"policy": self._principles(ours.constitution, (), ours.schedule, k)}
-        for one in ours.controls:
+        for number, one in enumerate(ours.controls):
             name, drawn = one.constitution or ours.constitution, k if one.k is None else one.k
-            plans[f"policy-{one.name}"] = self._principles(name, one.always, Schedule(), drawn)
+            try:
+                plans[f"policy-{one.name}"] = self._principles(name, one.always, Schedule(), drawn)
+            except PlanError as error:
+                field = f"salmon.policy.controls.{number}"
+                raise PlanError(f"`{field}` ({one.name}): {error}", field=field) from None
         return plans
 
     def policies(

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from selfalign.core.errors import PlanError
 from selfalign.core.library import open_library
 from selfalign.core.records import Checkpoint
 from selfalign.core.scripted import ScriptedLM
@@ -34,3 +37,10 @@ def test_an_edited_rewording_renames_the_reward_model_and_no_judgement(tmp_path:
     assert after[2] != before[2]
     text = keys(tmp_path, "comes to the point in few words", "soon comes to the point")
     assert not set(text) & set(before)
+
+
+def test_principles_that_do_not_fit_name_the_control_they_are_of():
+    plan = load_plan("papers", ["salmon.policy.controls=[{name: many, k: 99}]"])
+    with pytest.raises(PlanError, match=r"controls\.0` \(many\): .*99 principles") as error:
+        SalmonIngredients(open_ingredients(plan), plan.salmon).principle_plans()
+    assert error.value.field == "salmon.policy.controls.0"

@@ -120,6 +120,20 @@ def test_a_start_that_shares_no_base_with_the_reward_model_is_refused_before_a_r
     )
 
 
+@pytest.mark.parametrize("group", [1, 5])
+def test_groups_that_do_not_fill_a_batch_are_refused_before_a_run(group):
+    sized = [
+        "salmon.policy.training.baseline=group",
+        "salmon.policy.training.rollout_batch=64",
+        "salmon.policy.training.update_batch=32",
+    ]
+    with pytest.raises(PlanError, match="part of rollout_batch: 64") as error:
+        plan = load_plan("papers", [*sized, f"salmon.policy.training.group={group}"])
+        check_texts(open_ingredients(plan))
+    assert error.value.field == "salmon.policy.training.group"
+    check_texts(open_ingredients(load_plan("papers", [*sized, "salmon.policy.training.group=4"])))
+
+
 def test_every_conversation_that_stage_4_trains_on_is_looked_for_before_a_run_begins():
     plan = load_plan("papers", ["stage4.chats=[chat/standard, chat/nowhere]"])
     with pytest.raises(SelfAlignError, match=r"chat/nowhere\.md"):

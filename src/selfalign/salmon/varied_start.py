@@ -43,8 +43,9 @@ class VariedStart(Training[TrainingExample]):
         """
         if not examples:
             raise TrainingError(
-                "there is no answer a varied start could be trained on: every pair was dropped. "
-                "The funnel of salmon.stage1.pairs says why; or set salmon.policy.start=engraved."
+                "there is no answer a varied start could be trained on: nothing was engraved and "
+                "every pair was dropped. The funnels of self_align.stage2 and salmon.stage1.pairs "
+                "say why; or set salmon.policy.start=engraved."
             )
         self.trainer(examples, base=self.base, recipe=self.recipe, folder=folder)
         return Checkpoint(base=self.base.base, revision=self.base.revision, adapter="weights")
