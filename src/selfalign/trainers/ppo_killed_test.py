@@ -21,7 +21,7 @@ from selfalign.trainers import kept, rollouts
 from selfalign.trainers.ppo_test import RECIPE as THREE_STEPS
 from selfalign.trainers.ppo_test import facts, train
 from selfalign.trainers.ppo_update import Updater
-from selfalign.trainers.trl_kit_test import Worth, adapter, policy_on, reward_model_on
+from selfalign.trainers.trl_kit_test import Worth, adapter
 
 RECIPE = THREE_STEPS.model_copy(update={"steps": 4})
 UPDATES = RECIPE.update_epochs * RECIPE.rollout_batch // RECIPE.update_batch
@@ -65,14 +65,6 @@ def die_at(moment: str) -> None:
         Path.rename = lambda at, to: kill() if at.name == "step-000002.partial" else right(at, to)
     elif moment == "removal":  # of a checkpoint that a newer one has replaced
         kept.shutil = type("Shutil", (), {"rmtree": staticmethod(half_removed)})
-
-
-@pytest.fixture(scope="module")
-def checkpoints(
-    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Checkpoint, Checkpoint]:
-    folder = tmp_path_factory.mktemp("adapters")
-    return policy_on(tiny_model, folder / "policy"), reward_model_on(tiny_model, folder / "reward")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from selfalign.trainers.ppo_account import PpoStep
 from selfalign.trainers.ppo_test import RECIPE as THREE_STEPS
 from selfalign.trainers.ppo_test import facts, train
 from selfalign.trainers.rl_losses import Targets
-from selfalign.trainers.trl_kit_test import Worth, adapter, policy_on, reward_model_on
+from selfalign.trainers.trl_kit_test import Worth, adapter
 
 RECIPE = THREE_STEPS.model_copy(update={"steps": 5})
 
@@ -44,14 +44,6 @@ class Watchful(Worth):
     @property
     def asked(self) -> list[int]:
         return [step for step, _ in self.batches]
-
-
-@pytest.fixture(scope="module")
-def checkpoints(
-    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Checkpoint, Checkpoint]:
-    folder = tmp_path_factory.mktemp("adapters")
-    return policy_on(tiny_model, folder / "policy"), reward_model_on(tiny_model, folder / "reward")
 
 
 @pytest.fixture(scope="module")

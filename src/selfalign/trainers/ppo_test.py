@@ -25,8 +25,6 @@ from selfalign.trainers.trl_kit_test import (
     Worth,
     adapter,
     base,
-    policy_on,
-    reward_model_on,
 )
 from selfalign.trainers.trl_kit_test import RECIPE as TRL_RECIPE
 
@@ -41,17 +39,6 @@ RECIPE = TRL_RECIPE.model_copy(
         "save_every": 1,
     }
 )
-
-
-@pytest.fixture(scope="module")
-def checkpoints(
-    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Checkpoint, Checkpoint]:
-    folder = tmp_path_factory.mktemp("adapters")
-    return (
-        policy_on(tiny_model, folder / "policy"),
-        reward_model_on(tiny_model, folder / "reward"),
-    )
 
 
 def train(

@@ -19,7 +19,6 @@ from selfalign.trainers.trl_kit_test import (
     Worth,
     adapter,
     policy_on,
-    reward_model_on,
 )
 from selfalign.trainers.trl_policy import TrlPolicyTrainer
 
@@ -49,14 +48,6 @@ class Watchful(Worth):
     @property
     def asked(self) -> list[int]:
         return [step for step, _ in self.batches]
-
-
-@pytest.fixture(scope="module")
-def checkpoints(
-    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Checkpoint, Checkpoint]:
-    folder = tmp_path_factory.mktemp("adapters")
-    return policy_on(tiny_model, folder / "policy"), reward_model_on(tiny_model, folder / "reward")
 
 
 def train(
