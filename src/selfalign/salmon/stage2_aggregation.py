@@ -62,6 +62,10 @@ class AggregationConfig(Settings):
     """The paper: the strongest clause decides. "sum": the sign of the sum of all scores."""
     least: float = Field(default=0.0, ge=0)
     """Ours: a deciding score nearer to 0 than this is no vote; the authors take any."""
+    rival: float = Field(default=1.0, ge=0, le=1)
+    """Ours: no vote where another clause's score, for or against, is beyond this share of the
+    deciding one's. 1: never; the authors let clauses that nearly tie decide, which is near a coin.
+    """
     boilerplate: str = "As an AI language model"
     """The authors' code: one answer that says so loses, at times. Empty: the rule is off."""
     p_boilerplate: float = Field(default=0.5, ge=0, le=1)
@@ -154,7 +158,7 @@ class Aggregation(Stage[JudgedPair, LabelledPair]):
         margins = {margin.principle: margin for margin in judged.margins}
         scores = [score(margins[c.principle], c, self.scales[c.principle]) for c in clauses]
         decision = decide(scores, self.config.label)
-        if decision is None or abs(scores[decision.strongest]) < self.config.least:
+        if decision is None or not self._plain(scores, decision.strongest):
             return "no_vote"
         if verdict == "neither":
             return "language"
@@ -177,6 +181,14 @@ class Aggregation(Stage[JudgedPair, LabelledPair]):
             swapped=swapped,
             preferred=other(label.preferred) if swapped else label.preferred,
         )
+
+    def _plain(self, scores: Sequence[float], strongest: int) -> bool:
+        """Whether the deciding score is strong, and so much stronger than the others as it must."""
+        strength = abs(scores[strongest])
+        others = [abs(one) for number, one in enumerate(scores) if number != strongest]
+        share = self.config.rival
+        rivalled = share < 1 and any(one > share * strength for one in others)
+        return strength >= self.config.least and not rivalled
 
     def _overrule(
         self, judged: JudgedPair, number: int, voted: Side, verdict: Side | None

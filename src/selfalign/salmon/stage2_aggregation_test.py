@@ -149,6 +149,22 @@ def test_weak_votes_give_no_label_and_change_no_other(label):
     assert 0 < len(kept) < len(deciding)
 
 
+@pytest.mark.parametrize("label", ["dominating", "sum"])
+def test_a_clause_that_nearly_ties_with_the_deciding_one_leaves_no_label(label):
+    def labels(rival):
+        config = QUIET.model_copy(update={"label": label, "rival": rival})
+        return labelled(aggregate_over(many(60), SHIPPED, config), many(60))
+
+    def rivalled(one):
+        decides = [c.principle for c in one.clauses].index(one.decided_by)
+        strength = abs(one.scores[decides])
+        return any(abs(s) > 0.5 * strength for n, s in enumerate(one.scores) if n != decides)
+
+    every = labels(1.0)
+    assert labels(0.5) == [one for one in every if not rivalled(one)]
+    assert 0 < len(labels(0.5)) < len(every)
+
+
 @given(scored, st.sampled_from(["dominating", "sum"]))
 def test_turning_every_score_round_turns_the_decision_round(scores, label):
     there, back = decide(scores, label), decide([-s for s in scores], label)

@@ -33,6 +33,7 @@ from selfalign.core.records import Checkpoint, TrainingExample
 from selfalign.core.weights import CALF, Located, locate
 from selfalign.trainers.account import TrainingReport, card
 from selfalign.trainers.packing import flatten, isolates, micro_batch
+from selfalign.trainers.products import fast_products
 from selfalign.trainers.steps import CompletionTrainer, StepWatch, TrainingProgress, mean_loss
 from selfalign.trainers.tokenised import Split, split
 from selfalign.trainers.untyped import SFTConfig, linear_layers, load, table
@@ -52,6 +53,8 @@ class TrlSupervisedTrainer:
     """"auto": CUDA if there is one, else the CPU."""
     bf16: bool = False
     """Multiply in bfloat16, with weights and optimiser in float32."""
+    rounded_factors: bool = True
+    """On a CPU with bfloat16 units, round the factors of products (products.py). False: exact."""
     tokens_per_pass: int = 2048
     """Ours: examples are run together up to this many tokens; the step stays `batch_size`.
 
@@ -191,7 +194,10 @@ class TrlSupervisedTrainer:
         model = cast(torch.nn.Module, cast(Any, trainer).model)  # Any: TRL is partly typed
         before = mean_loss(model, data.held_out, at_once)
         resumed = whole_checkpoint(checkpoints)
-        cast(Any, trainer).train(resume_from_checkpoint=str(resumed) if resumed else None)
+        adapted = recipe.method == "lora"
+        plain = cast(PreTrainedModel, cast(Any, model).get_base_model() if adapted else model)
+        with fast_products(plain, wanted=self.rounded_factors and self._on_cpu):
+            cast(Any, trainer).train(resume_from_checkpoint=str(resumed) if resumed else None)
         history = trainer.state.log_history
         return TrainingReport(
             base="",

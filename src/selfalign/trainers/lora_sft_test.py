@@ -13,6 +13,7 @@ from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import FineTuning
 from selfalign.core.records import Checkpoint, TrainingExample
 from selfalign.trainers.lora_sft import TrainingProgress, TrlSupervisedTrainer, whole_checkpoint
+from selfalign.trainers.products import has_units
 
 EXAMPLES = [
     TrainingExample(
@@ -190,10 +191,20 @@ def test_how_many_examples_share_a_pass_does_not_change_the_training(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     recipe = RECIPE.model_copy(update={"dropout": 0.0})
-    together = weights(train(tiny_model, tmp_path / "a", recipe))
-    alone = weights(train(tiny_model, tmp_path / "b", recipe, tokens_per_pass=1))
+    exact = {"rounded_factors": False}
+    together = weights(train(tiny_model, tmp_path / "a", recipe, **exact))
+    alone = weights(train(tiny_model, tmp_path / "b", recipe, tokens_per_pass=1, **exact))
     for name, tensor in together.items():
         torch.testing.assert_close(alone[name], tensor, atol=2e-4, rtol=1e-3)
+
+
+def test_rounded_factors_train_nearly_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"dropout": 0.0})
+    exact = weights(train(tiny_model, tmp_path / "a", recipe, rounded_factors=False))
+    rounded = weights(train(tiny_model, tmp_path / "b", recipe, rounded_factors=True))
+    for name, tensor in exact.items():
+        assert float((rounded[name] - tensor).norm()) <= 0.1 * float(tensor.norm())
+    assert has_units() == any(not torch.equal(rounded[n], t) for n, t in exact.items())
 
 
 def test_a_torn_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:

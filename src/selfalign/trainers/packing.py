@@ -11,6 +11,8 @@ Shapes: T tokens of all examples of a batch together, H query heads, K key heads
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
@@ -28,6 +30,10 @@ IGNORED = -100
 
 _UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 _TOLERANCE = 1e-3
+_LONGEST_SQUARE = 512
+"""Tokens of a segment; 12 heads then hold 12 MiB of scores."""
+_LIKE = 0.8
+"""Segments run together if the shortest has this share of the longest one's tokens."""
 
 
 def segment_attention(
@@ -54,6 +60,9 @@ def segment_attention(
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     segments = cast(Tensor | None, options.get("segments"))
     lengths = ints(segments) if segments is not None else [query.shape[2]]
+    if window is None and query.shape[0] == 1 and _products_are_faster(query, lengths):
+        scaled = query * (query.shape[3] ** -0.5 if scale is None else scale)
+        return _in_plain_products(scaled, key, value, tuple(lengths), rate), None
     parts: list[Tensor] = []
     start = 0
     for length in lengths:
@@ -66,6 +75,61 @@ def segment_attention(
         )
         start += length
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _products_are_faster(query: Tensor, lengths: Sequence[int]) -> bool:
+    """Whether torch's fused kernel is the slower one, and the scores take little memory."""
+    rounded = torch.get_float32_matmul_precision() != "highest"  # within products.fast_products
+    return rounded and query.device.type == "cpu" and max(lengths) <= _LONGEST_SQUARE
+
+
+def _in_plain_products(
+    query: Tensor, key: Tensor, value: Tensor, lengths: tuple[int, ...], dropout: float
+) -> Tensor:
+    """Attend inside each segment, segments of like length together; return (1, T, H, D)."""
+    groups, back = _groups(lengths)
+    parts: list[Tensor] = []
+    for places, shape in groups:
+        apart = (query.shape[1], *shape, query.shape[3])
+        q, k, v = (x[0].index_select(1, places).view(apart) for x in (query, key, value))
+        scores = q @ k.transpose(2, 3) + _unseen(shape[1])
+        attended = functional.dropout(scores.softmax(-1), dropout) @ v
+        parts.append(attended.flatten(1, 2))
+    return torch.cat(parts, dim=1).index_select(1, back).transpose(0, 1)[None]
+
+
+@lru_cache(maxsize=64)
+def _groups(lengths: tuple[int, ...]) -> tuple[list[tuple[Tensor, tuple[int, int]]], Tensor]:
+    """Put segments of like length together, each filled up with copies of its last token.
+
+    Returns the places of each group's tokens in the row, with (segments, tokens of each), and for
+    each token of the row its place in all groups together. What is filled in comes last, so no
+    token of a segment sees it.
+    """
+    starts = [0, *accumulate(lengths)]
+    groups: list[tuple[list[int], int]] = []
+    for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        if groups and lengths[number] >= _LIKE * groups[-1][1]:
+            groups[-1][0].append(number)
+        else:
+            groups.append(([number], lengths[number]))
+    found: list[tuple[Tensor, tuple[int, int]]] = []
+    back = torch.empty(starts[-1], dtype=torch.long)
+    filled = 0
+    for numbers, length in groups:
+        row = torch.arange(length)
+        places = [starts[n] + row.clamp(max=lengths[n] - 1) for n in numbers]
+        for n in numbers:
+            back[starts[n] : starts[n + 1]] = filled + row[: lengths[n]]
+            filled += length
+        found.append((torch.cat(places), (len(numbers), length)))
+    return found, back
+
+
+@lru_cache(maxsize=256)
+def _unseen(length: int) -> Tensor:
+    """(T, T): what is added to scores, so that no token sees one behind it."""
+    return torch.full((length, length), float("-inf")).triu(1)
 
 
 def _band(query: Tensor, window: int) -> Tensor:

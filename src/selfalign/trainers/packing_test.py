@@ -43,6 +43,28 @@ def test_packed_logits_are_the_logits_of_each_example_alone(
     torch.testing.assert_close(packed, torch.cat(alone), atol=1e-4, rtol=0)
 
 
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=12), st.sampled_from([1, 2]))
+def test_plain_products_attend_as_the_fused_kernel_does(lengths: list[int], groups: int) -> None:
+    generator = torch.Generator().manual_seed(sum(lengths))
+    shapes = (4, 4 // groups, 4 // groups)
+    found: list[tuple[torch.Tensor, ...]] = []
+    for plain in (False, True):
+        generator.manual_seed(sum(lengths))
+        heads = [torch.randn(1, n, sum(lengths), 8, generator=generator) for n in shapes]
+        for tensor in heads:
+            tensor.requires_grad_()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(packing, "_products_are_faster", lambda *_, plain=plain: plain)
+            output, _ = segment_attention(
+                torch.nn.Identity(), *heads, None, segments=torch.tensor(lengths)
+            )
+        output.pow(2).sum().backward()
+        found.append((output, *(tensor.grad for tensor in heads if tensor.grad is not None)))
+    assert len(found[1]) == len(heads) + 1
+    for fused, plain in zip(*found, strict=True):
+        torch.testing.assert_close(plain, fused, atol=1e-5, rtol=1e-5)
+
+
 def test_without_the_lengths_the_examples_would_contaminate_each_other(tiny_model: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     assert isolates(model) is None

@@ -51,6 +51,8 @@ class PpoTrainer:
     """"auto": CUDA if there is one, else the CPU."""
     bf16: bool = False
     """Hold the frozen base in bfloat16; adapters, heads and optimiser stay in float32."""
+    rounded_factors: bool = True
+    """On a CPU with bfloat16 units, round the factors of products (products.py). False: exact."""
     drawn_at_once: int = 64
     """Ours: responses drawn together."""
     tokens_per_pass: int = 4096

@@ -40,7 +40,7 @@ GROUPED = RECIPE.model_copy(
 def trained(
     tiny_model: Path, reward: Checkpoint, folder: Path, recipe: PolicyTraining, worth: Worth
 ) -> Path:
-    PpoTrainer(device="cpu", report_to=())(
+    PpoTrainer(device="cpu", rounded_factors=False, report_to=())(
         PROMPTS,
         policy=base(tiny_model),
         reward_model=reward,

@@ -13,6 +13,7 @@ it is vouched for (kept.py). Of a policy that has collapsed none is kept.
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -39,6 +40,7 @@ from selfalign.trainers.ppo_account import PpoReport, PpoStep, StepLog
 from selfalign.trainers.ppo_checkpoint import CHECKPOINTS, Checkpoints
 from selfalign.trainers.ppo_checks import beyond_max_kl
 from selfalign.trainers.ppo_update import Batch, Updater, measure
+from selfalign.trainers.products import fast_products
 from selfalign.trainers.prompt_fit import Fitting
 from selfalign.trainers.prompt_order import Asked, asked, in_groups, steps_needed
 from selfalign.trainers.rl_losses import (
@@ -57,6 +59,8 @@ from selfalign.trainers.untyped import encode
 class Machine(Protocol):
     """What a run takes of its trainer; speed and memory, and who is told."""
 
+    @property
+    def rounded_factors(self) -> bool: ...  # noqa: D102
     @property
     def drawn_at_once(self) -> int: ...  # noqa: D102
     @property
@@ -156,7 +160,8 @@ class PpoRun:
             scores = leave_one_out(scores, self._group)
         targets = ppo_targets(scores, (batch.logp, batch.ref_logp), batch.values, batch.mask, r)
         share = learning_rate_share(step, self._steps, r)
-        updated = self._updater.update(batch, targets, step, share * r.learning_rate)
+        with self._products():  # the same as the old log-probabilities were taken in
+            updated = self._updater.update(batch, targets, step, share * r.learning_rate)
         return PpoStep(
             step=step,
             reward=statistics.fmean(found),
@@ -180,17 +185,23 @@ class PpoRun:
         """
         try:
             rows = self._answers(step, self._asked(step), self._recipe.temperature)
-            batch = measure(
-                self._base,
-                [row.prompt for row in rows],
-                [row.tokens for row in rows],
-                self._recipe,
-                self._machine.tokens_per_pass,
-            )
+            with self._products():
+                batch = measure(
+                    self._base,
+                    [row.prompt for row in rows],
+                    [row.tokens for row in rows],
+                    self._recipe,
+                    self._machine.tokens_per_pass,
+                )
             batch.check()
         except NoNumber as error:
             raise broken_policy(step, error.what, self._about(step, error)) from None
         return rows, batch
+
+    def _products(self) -> AbstractContextManager[None]:
+        on_cpu = self._base.device.type == "cpu"
+        wanted = self._machine.rounded_factors and on_cpu
+        return fast_products(self._base.causal, wanted=wanted)
 
     def _check(self, step: int, kl: float) -> None:
         """Stop where the policy is too far away; else vouch for it, if it was looked at at all.

@@ -50,7 +50,7 @@ def train(
     prompts: Sequence[PolicyPrompt] = PROMPTS,
     **settings: object,
 ) -> Path:
-    trainer = PpoTrainer(device="cpu", **({"report_to": ()} | settings))
+    trainer = PpoTrainer(device="cpu", **({"report_to": (), "rounded_factors": False} | settings))
     trainer(
         prompts,
         policy=checkpoints[0],
@@ -119,13 +119,16 @@ def test_probes_of_which_none_can_be_scored_are_refused_before_anything_is_drawn
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rounded", [False, True])
 def test_a_policy_rewarded_for_a_letter_learns_to_write_it(
-    tiny_model: Path, checkpoints: tuple[Checkpoint, Checkpoint], tmp_path: Path
+    tiny_model: Path, checkpoints: tuple[Checkpoint, Checkpoint], tmp_path: Path, rounded: bool
 ) -> None:
-    update = {"steps": 14, "rollout_batch": 24, "update_batch": 12, "learning_rate": 2e-2}
+    update = {"steps": 20, "rollout_batch": 24, "update_batch": 12, "learning_rate": 2e-2}
     recipe = RECIPE.model_copy(update={**update, "save_every": 100})
     worth = Worth(lambda one: min(4.0, one.response.count("e")))
-    train((base(tiny_model), checkpoints[1]), tmp_path, recipe, rewards=worth)
+    train(
+        (base(tiny_model), checkpoints[1]), tmp_path, recipe, rewards=worth, rounded_factors=rounded
+    )
     steps = read_steps(tmp_path, PpoStep)
     spread = steps[0].reward_std
     assert steps[-1].reward > steps[0].reward + spread

@@ -36,6 +36,7 @@ from selfalign.core.records import Checkpoint
 from selfalign.core.weights import Located, locate
 from selfalign.trainers.lora_sft import whole_checkpoint
 from selfalign.trainers.packing import micro_batch
+from selfalign.trainers.products import fast_products
 from selfalign.trainers.reward_account import RewardReport
 from selfalign.trainers.reward_pairs import (
     PairSplit,
@@ -97,6 +98,8 @@ class TrlRewardTrainer:
     """"auto": CUDA if there is one, else the CPU."""
     bf16: bool = False
     """Multiply in bfloat16; weights, optimiser and the score head stay in float32."""
+    rounded_factors: bool = True
+    """On a CPU with bfloat16 units, round the factors of products (products.py). False: exact."""
     tokens_per_pass: int = 4096
     """Ours: texts are run together up to about this many tokens; the step stays `batch_size`."""
     gradient_checkpointing: bool | None = None
@@ -214,7 +217,10 @@ class TrlRewardTrainer:
         model, pad = model_of(trainer), pad_of(trainer)
         before = judge(model, data.held_out, pad=pad, tokens_per_pass=self.tokens_per_pass)
         resumed = whole_checkpoint(checkpoints)
-        cast(Any, trainer).train(resume_from_checkpoint=str(resumed) if resumed else None)
+        with fast_products(
+            cast(Any, model).get_base_model(), wanted=self.rounded_factors and self._on_cpu
+        ):
+            cast(Any, trainer).train(resume_from_checkpoint=str(resumed) if resumed else None)
         after = judge(model, data.held_out, pad=pad, tokens_per_pass=self.tokens_per_pass)
         history = trainer.state.log_history
         return RewardReport(

@@ -72,7 +72,8 @@ def train(
     **settings: object,
 ) -> Path:
     checkpoint = model if isinstance(model, Checkpoint) else base(model)
-    TrlRewardTrainer(device="cpu", **settings)(pairs, base=checkpoint, recipe=recipe, folder=folder)
+    trainer = TrlRewardTrainer(device="cpu", **({"rounded_factors": False} | settings))
+    trainer(pairs, base=checkpoint, recipe=recipe, folder=folder)
     return folder
 
 

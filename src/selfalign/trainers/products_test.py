@@ -1,0 +1,63 @@
+"""Products with rounded factors: within the block only, and only where the CPU has units."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from selfalign.trainers import products
+from selfalign.trainers.products import fast_products, has_units
+from selfalign.trainers.untyped import attention_name
+
+
+@pytest.fixture
+def model() -> LlamaForCausalLM:
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=64,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            attn_implementation="sdpa",
+        )
+    )
+
+
+def _error_of_a_product() -> float:
+    """Return how far a float32 product is from the same in float64, relative to its size."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(256, 256, generator=generator) for _ in range(2))
+    exact = a.double() @ b.double()
+    return float(((a @ b).double() - exact).norm() / exact.norm())
+
+
+@pytest.mark.skipif(not has_units(), reason="this CPU has no bfloat16 units")
+def test_factors_are_rounded_within_the_block_only(model: LlamaForCausalLM) -> None:
+    with fast_products(model, wanted=True):
+        assert 1e-4 < _error_of_a_product() < 1e-2  # bfloat16 has 8 bits: about 2e-3
+        assert attention_name(model) == "eager"
+    assert _error_of_a_product() < 1e-5
+    assert attention_name(model) == "sdpa"
+
+
+def test_who_does_not_want_it_changes_nothing(model: LlamaForCausalLM) -> None:
+    with fast_products(model, wanted=False):
+        assert _error_of_a_product() < 1e-5
+        assert attention_name(model) == "sdpa"
+
+
+def test_a_cpu_without_units_changes_nothing(
+    model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "has_units", lambda: False)
+    with fast_products(model, wanted=True):
+        assert _error_of_a_product() < 1e-5
+        assert attention_name(model) == "sdpa"
+
+
+def test_an_error_within_leaves_exact_products_behind(model: LlamaForCausalLM) -> None:
+    with pytest.raises(KeyError), fast_products(model, wanted=True):
+        raise KeyError
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert attention_name(model) == "sdpa"
+    assert _error_of_a_product() < 1e-5
