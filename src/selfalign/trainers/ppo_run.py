@@ -40,7 +40,7 @@ from selfalign.trainers.ppo_account import PpoReport, PpoStep, StepLog
 from selfalign.trainers.ppo_checkpoint import CHECKPOINTS, Checkpoints
 from selfalign.trainers.ppo_checks import beyond_max_kl
 from selfalign.trainers.ppo_update import Batch, Updater, measure
-from selfalign.trainers.products import fast_products
+from selfalign.trainers.products import fast_products, folded
 from selfalign.trainers.prompt_fit import Fitting
 from selfalign.trainers.prompt_order import Asked, asked, in_groups, steps_needed
 from selfalign.trainers.rl_losses import (
@@ -233,7 +233,8 @@ class PpoRun:
         ]
         draws = Draws(temperature, r.top_p, r.max_tokens, end_finishes=not r.faithful)
         self._base.use("policy")
-        generate(self._base, rows, self._texts, draws, self._machine.drawn_at_once)
+        with folded(self._base.causal):
+            generate(self._base, rows, self._texts, draws, self._machine.drawn_at_once)
         return rows
 
     def _probe(self, step: int) -> None:

@@ -1,11 +1,12 @@
-"""Products with rounded factors: within the block only, and only where the CPU has units."""
+"""Fast products: within the block only, and the same numbers where that is promised."""
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from selfalign.trainers import products
-from selfalign.trainers.products import fast_products, has_units
+from selfalign.trainers.products import fast_products, folded, has_units
 from selfalign.trainers.untyped import attention_name
 
 
@@ -61,3 +62,35 @@ def test_an_error_within_leaves_exact_products_behind(model: LlamaForCausalLM) -
     assert torch.get_float32_matmul_precision() == "highest"
     assert attention_name(model) == "sdpa"
     assert _error_of_a_product() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["plain", "dora", "rslora"])
+def test_a_folded_adapter_answers_as_it_did(model: LlamaForCausalLM, kind: str) -> None:
+    torch.manual_seed(0)
+    config = LoraConfig(
+        r=4,
+        target_modules="all-linear",
+        init_lora_weights=False,  # else B is 0, and the adapter nothing
+        use_dora=kind == "dora",
+        use_rslora=kind == "rslora",
+    )
+    adapted = get_peft_model(model, config).eval()
+    tokens = torch.arange(12)[None]
+    with torch.no_grad():
+        before = adapted(tokens).logits
+        with folded(model):
+            within = adapted(tokens).logits
+            with adapted.disable_adapter():  # too late: the sum has been made
+                assert kind == "dora" or torch.equal(adapted(tokens).logits, within)
+        after = adapted(tokens).logits
+        with adapted.disable_adapter():
+            bare = adapted(tokens).logits
+    torch.testing.assert_close(within, before, atol=1e-5, rtol=1e-5)
+    assert torch.equal(after, before)
+    assert float((bare - before).abs().max()) > 1e-2
+
+
+def test_a_model_without_adapters_is_left_alone(model: LlamaForCausalLM) -> None:
+    before = model(torch.arange(5)[None]).logits
+    with folded(model):
+        assert torch.equal(model(torch.arange(5)[None]).logits, before)
