@@ -196,7 +196,9 @@ class TrlSupervisedTrainer:
         resumed = whole_checkpoint(checkpoints)
         adapted = recipe.method == "lora"
         plain = cast(PreTrainedModel, cast(Any, model).get_base_model() if adapted else model)
-        with fast_products(plain, wanted=self.rounded_factors and self._on_cpu):
+        longest = max(len(e.ids) for e in data.trained)
+        wanted = self.rounded_factors and self._on_cpu
+        with fast_products(plain, wanted=wanted, longest=longest):
             cast(Any, trainer).train(resume_from_checkpoint=str(resumed) if resumed else None)
         history = trainer.state.log_history
         return TrainingReport(

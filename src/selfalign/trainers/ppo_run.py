@@ -160,7 +160,9 @@ class PpoRun:
             scores = leave_one_out(scores, self._group)
         targets = ppo_targets(scores, (batch.logp, batch.ref_logp), batch.values, batch.mask, r)
         share = learning_rate_share(step, self._steps, r)
-        with self._products():  # the same as the old log-probabilities were taken in
+        with self._products(
+            batch.prompts, batch.responses
+        ):  # the same as the old log-probabilities were taken in
             updated = self._updater.update(batch, targets, step, share * r.learning_rate)
         return PpoStep(
             step=step,
@@ -185,23 +187,22 @@ class PpoRun:
         """
         try:
             rows = self._answers(step, self._asked(step), self._recipe.temperature)
-            with self._products():
+            prompts, responses = [row.prompt for row in rows], [row.tokens for row in rows]
+            with self._products(prompts, responses):
                 batch = measure(
-                    self._base,
-                    [row.prompt for row in rows],
-                    [row.tokens for row in rows],
-                    self._recipe,
-                    self._machine.tokens_per_pass,
+                    self._base, prompts, responses, self._recipe, self._machine.tokens_per_pass
                 )
             batch.check()
         except NoNumber as error:
             raise broken_policy(step, error.what, self._about(step, error)) from None
         return rows, batch
 
-    def _products(self) -> AbstractContextManager[None]:
-        on_cpu = self._base.device.type == "cpu"
-        wanted = self._machine.rounded_factors and on_cpu
-        return fast_products(self._base.causal, wanted=wanted)
+    def _products(
+        self, prompts: list[list[int]], responses: list[list[int]]
+    ) -> AbstractContextManager[None]:
+        wanted = self._machine.rounded_factors and self._base.device.type == "cpu"
+        longest = max(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
+        return fast_products(self._base.causal, wanted=wanted, longest=longest)
 
     def _check(self, step: int, kl: float) -> None:
         """Stop where the policy is too far away; else vouch for it, if it was looked at at all.

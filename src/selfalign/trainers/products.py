@@ -23,16 +23,21 @@ from transformers import PreTrainedModel
 from selfalign.trainers.untyped import attention_name, set_attention
 
 _PLAIN, _FUSED = "eager", "sdpa"
+_LONGEST = 512
+"""Tokens of a text; plain attention holds a square of scores for every head and layer."""
+_FOLDED_AT_MOST = 1 << 24
+"""Weights of all adapted layers together that are held twice while a model answers."""
 
 
 @contextlib.contextmanager
-def fast_products(model: PreTrainedModel, *, wanted: bool) -> Generator[None]:
+def fast_products(model: PreTrainedModel, *, wanted: bool, longest: int) -> Generator[None]:
     """Within it, products on a CPU with bfloat16 units take rounded factors; else nothing changes.
 
-    `wanted`: what the user says; and false for a model that is not on the CPU. Nothing that is
-    measured or compared (a held-out loss, a round trip) belongs within.
+    `wanted`: what the user says; and false for a model that is not on the CPU. `longest`: tokens of
+    the longest text; beyond 512 nothing changes. Nothing that is measured or compared (a held-out
+    loss, a round trip) belongs within.
     """
-    if not (wanted and has_units()):
+    if not (wanted and longest <= _LONGEST and has_units()):
         yield
         return
     own, before = attention_name(model), torch.get_float32_matmul_precision()
@@ -56,9 +61,12 @@ def has_units() -> bool:
 def folded(model: torch.nn.Module) -> Generator[None]:
     """Within it, layers answer with the adapter in use added to their weights; no gradients.
 
-    Layers whose adapter is more than s B A stay as they are, and so does a model without adapters.
+    Layers whose adapter is more than s B A stay as they are, and so does a large model: models
+    share one base to save memory, and the sums are a second copy of its weights.
     """
     layers = [one for one in model.modules() if isinstance(one, LoraLinear) and _plain(one)]
+    if sum(one.get_base_layer().weight.numel() for one in layers) > _FOLDED_AT_MOST:
+        layers = []
     for layer in layers:
         weight, bias = _sum(layer)
         cast(Any, layer).forward = partial(functional.linear, weight=weight, bias=bias)

@@ -34,7 +34,7 @@ def _error_of_a_product() -> float:
 
 @pytest.mark.skipif(not has_units(), reason="this CPU has no bfloat16 units")
 def test_factors_are_rounded_within_the_block_only(model: LlamaForCausalLM) -> None:
-    with fast_products(model, wanted=True):
+    with fast_products(model, wanted=True, longest=512):
         assert 1e-4 < _error_of_a_product() < 1e-2  # bfloat16 has 8 bits: about 2e-3
         assert attention_name(model) == "eager"
     assert _error_of_a_product() < 1e-5
@@ -42,7 +42,7 @@ def test_factors_are_rounded_within_the_block_only(model: LlamaForCausalLM) -> N
 
 
 def test_who_does_not_want_it_changes_nothing(model: LlamaForCausalLM) -> None:
-    with fast_products(model, wanted=False):
+    with fast_products(model, wanted=False, longest=512):
         assert _error_of_a_product() < 1e-5
         assert attention_name(model) == "sdpa"
 
@@ -51,13 +51,19 @@ def test_a_cpu_without_units_changes_nothing(
     model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(products, "has_units", lambda: False)
-    with fast_products(model, wanted=True):
+    with fast_products(model, wanted=True, longest=512):
+        assert _error_of_a_product() < 1e-5
+        assert attention_name(model) == "sdpa"
+
+
+def test_long_texts_change_nothing(model: LlamaForCausalLM) -> None:
+    with fast_products(model, wanted=True, longest=513):
         assert _error_of_a_product() < 1e-5
         assert attention_name(model) == "sdpa"
 
 
 def test_an_error_within_leaves_exact_products_behind(model: LlamaForCausalLM) -> None:
-    with pytest.raises(KeyError), fast_products(model, wanted=True):
+    with pytest.raises(KeyError), fast_products(model, wanted=True, longest=512):
         raise KeyError
     assert torch.get_float32_matmul_precision() == "highest"
     assert attention_name(model) == "sdpa"
@@ -94,3 +100,15 @@ def test_a_model_without_adapters_is_left_alone(model: LlamaForCausalLM) -> None
     before = model(torch.arange(5)[None]).logits
     with folded(model):
         assert torch.equal(model(torch.arange(5)[None]).logits, before)
+
+
+def test_a_large_model_is_not_held_twice(
+    model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
+    layer = adapted.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
+    with folded(model):
+        assert "forward" in vars(layer)
+    monkeypatch.setattr(products, "_FOLDED_AT_MOST", 1000)
+    with folded(model):
+        assert "forward" not in vars(layer)

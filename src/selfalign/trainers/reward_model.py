@@ -217,9 +217,9 @@ class TrlRewardTrainer:
         model, pad = model_of(trainer), pad_of(trainer)
         before = judge(model, data.held_out, pad=pad, tokens_per_pass=self.tokens_per_pass)
         resumed = whole_checkpoint(checkpoints)
-        with fast_products(
-            cast(Any, model).get_base_model(), wanted=self.rounded_factors and self._on_cpu
-        ):
+        plain, wanted = cast(Any, model).get_base_model(), self.rounded_factors and self._on_cpu
+        longest = max(pair.longer for pair in data.trained)
+        with fast_products(plain, wanted=wanted, longest=longest):
             cast(Any, trainer).train(resume_from_checkpoint=str(resumed) if resumed else None)
         after = judge(model, data.held_out, pad=pad, tokens_per_pass=self.tokens_per_pass)
         history = trainer.state.log_history
