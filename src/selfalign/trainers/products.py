@@ -65,7 +65,8 @@ def folded(model: torch.nn.Module) -> Generator[None]:
     share one base to save memory, and the sums are a second copy of its weights.
     """
     layers = [one for one in model.modules() if isinstance(one, LoraLinear) and _plain(one)]
-    if sum(one.get_base_layer().weight.numel() for one in layers) > _FOLDED_AT_MOST:
+    weights = [cast(Tensor, cast(Any, one).get_base_layer().weight) for one in layers]
+    if sum(one.numel() for one in weights) > _FOLDED_AT_MOST:
         layers = []
     for layer in layers:
         weight, bias = _sum(layer)
