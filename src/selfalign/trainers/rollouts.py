@@ -1,6 +1,7 @@
 """What the policy answers while it is trained: sampled, batched, every row by its own seed.
 
-    prompts (left-padded) --policy, keys and values cached--> one token per live row and step
+    distinct prompts (left-padded) --policy--> keys and values, one copy for each row
+    --policy--> one token per live row and step
     a row ends at a stop text, at the end token, or at its limit; then it costs nothing any more
 
 A row's random numbers are a function of (seed, step, query, turn): no generator has a state, so
@@ -12,16 +13,17 @@ that is judged does without them. Shapes: B live rows, L columns, V vocabulary.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from selfalign.core.records import rng_for
 from selfalign.trainers.endings import decoder, end_of
 from selfalign.trainers.no_number import NoNumber
 from selfalign.trainers.rl_rows import lay_out, places
+from selfalign.trainers.roomy_cache import roomy_cache
 from selfalign.trainers.untyped import ints
 
 _PURPOSE = "trainers.rollouts"
@@ -136,17 +138,20 @@ class _Batch:
         self._policy, self._texts, self._draws = policy, texts, draws
         self._rows: list[Row | None] = list(rows)
         """None: the row is done and still has a place in the cache."""
-        nothing: list[list[int]] = [[] for _ in rows]
+        self._distinct = {tuple(row.prompt): None for row in rows}
         laid = lay_out(
-            [row.prompt for row in rows], nothing, padding=policy.padding, device=policy.device
+            list(self._distinct),
+            [()] * len(self._distinct),
+            padding=policy.padding,
+            device=policy.device,
         )
         self._next, self._attended = laid.ids, laid.attended
-        self._cache = cast(Any, DynamicCache)(config=policy.causal.config)  # Any: partly typed
+        self._cache = roomy_cache(policy.causal.config)
 
     def run(self) -> Row | None:
         """Draw until every row is done; return a row there is nothing to draw from, if any."""
+        logits = self._prefilled()
         while True:
-            logits = self._forward()
             if (broken := self._broken(logits)) is not None:
                 return broken
             self._take(draw(logits, self._uniforms(), self._draws))
@@ -155,6 +160,20 @@ class _Batch:
                 return None
             if len(live) < _COMPACT_AT * len(self._rows):
                 self._keep(live)
+            logits = self._forward()
+
+    def _prefilled(self) -> Tensor:
+        """Run each distinct prompt once, then give every row its own; return logits (B, V).
+
+        A group of answers to one request has one prompt.
+        """
+        logits = self._forward()
+        number = {prompt: at for at, prompt in enumerate(self._distinct)}
+        of_row = [number[tuple(row.prompt)] for row in self._rows if row is not None]
+        places = torch.tensor(of_row, device=self._policy.device)
+        self._cache.batch_select_indices(places)
+        self._attended = self._attended[places]
+        return logits[places]
 
     def _forward(self) -> Tensor:
         """Run the newest tokens of every place; return logits (B, V)."""
