@@ -98,10 +98,11 @@ class SalmonIngredients:
             seed=self.kit.plan.seed,
         )
 
-    def with_stubs(self, labels: Sequence[LabelledPair]) -> list[LabelledPair]:
-        """SALMON 2, what the reward model learns from: labels, and some against a stub."""
-        share = self.settings.reward_model.stubs
-        return [*labels, *degenerate_negatives(labels, share=share, seed=self.kit.plan.seed)]
+    def with_degenerate(self, labels: Sequence[LabelledPair]) -> list[LabelledPair]:
+        """SALMON 2, what the reward model learns from: labels, and some against bad answers."""
+        ours, seed = self.settings.reward_model, self.kit.plan.seed
+        made = degenerate_negatives(labels, stubs=ours.stubs, strays=ours.strays, seed=seed)
+        return [*labels, *made]
 
     @cached_property
     def first_lesson(self) -> Preferences | None:

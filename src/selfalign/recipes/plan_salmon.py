@@ -54,6 +54,9 @@ class RewardModelling(Settings):
     """The authors' code: an answer in another language than its instruction loses."""
     stubs: float = Field(default=0.1, ge=0, le=1)
     """Ours: for this share of the labels, the better answer is also shown against a stub."""
+    strays: float = Field(default=0.1, ge=0, le=1)
+    """Ours: for this share of the labels without a negated clause, the better answer is also shown
+    against one that another request was given."""
     pretraining: FirstLesson | None = None
     """The paper has it; None: human preferences are not used at all."""
     training: RewardTraining = RewardTraining()

@@ -42,7 +42,7 @@ def salmon(kit: Ingredients, run: Run, machines: Machines, done: Chapters) -> It
         lesson = ours.reward_pretraining(base, machines.reward_trainer)
         base = run.train(lesson, ours.first_lesson.kept)
     modelling = ours.reward_modelling(base, machines.reward_trainer)
-    reward = run.train(modelling, ours.with_stubs(labels))
+    reward = run.train(modelling, ours.with_degenerate(list(labels)))
     yield (done := done.then("salmon2", labels=aggregation.key, reward=reward.made_of))
 
     start = models.get(ours.settings.policy.start)

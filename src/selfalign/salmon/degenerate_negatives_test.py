@@ -1,4 +1,4 @@
-"""Stubs lose under every principle."""
+"""Stubs lose under every clause; answers to another request under all that are not negated."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfalign.salmon.degenerate_negatives import degenerate_negatives, stubs
+from selfalign.salmon.degenerate_negatives import degenerate_negatives, stubs_of
 from selfalign.salmon.stage2_aggregation import aggregate_over
 from selfalign.salmon.stage2_aggregation_test import SHIPPED, labelled, many
 
@@ -16,12 +16,12 @@ LABELS = labelled(aggregate_over(PAIRS, SHIPPED), PAIRS)
 
 def test_the_better_answer_beats_a_stub_under_the_same_clauses():
     sources = {(x.pair, x.pass_number): x for x in LABELS}
-    made = degenerate_negatives(LABELS, share=1)
+    made = degenerate_negatives(LABELS, stubs=1)
     assert len(made) == len(LABELS)
     for one in made:
         source = sources[one.pair, one.pass_number]
         assert (one.clauses, one.chosen) == (source.clauses, source.chosen)
-        assert one.rejected in stubs(one.chosen)
+        assert one.rejected in stubs_of(one.chosen)
         assert one.example.rejected == one.rejected
         assert one.id != source.id
     assert sum(x.preferred == 1 for x in made) / len(made) == pytest.approx(0.5, abs=0.05)
@@ -30,20 +30,41 @@ def test_the_better_answer_beats_a_stub_under_the_same_clauses():
 
 
 def test_a_share_is_drawn_label_by_label():
-    made = degenerate_negatives(LABELS, share=0.2)
+    made = degenerate_negatives(LABELS, stubs=0.2)
     assert len(made) / len(LABELS) == pytest.approx(0.2, abs=0.04)
     assert (
-        degenerate_negatives(LABELS[:600], share=0.2)
-        == made[: len(degenerate_negatives(LABELS[:600], share=0.2))]
+        degenerate_negatives(LABELS[:600], stubs=0.2)
+        == made[: len(degenerate_negatives(LABELS[:600], stubs=0.2))]
     )
-    assert degenerate_negatives(LABELS, share=0) == []
+    assert degenerate_negatives(LABELS, stubs=0) == []
 
 
 @given(st.text())
 def test_a_stub_is_never_the_answer_and_there_always_is_one(answer):
-    assert stubs(answer)
-    assert answer not in stubs(answer)
+    assert stubs_of(answer)
+    assert answer not in stubs_of(answer)
 
 
 def test_the_stubs_of_a_sentence():
-    assert stubs("Boil, then wait.") == ("", ".", "Boil.")
+    assert stubs_of("Boil, then wait.") == ("", ".", "Boil.")
+
+
+def test_an_answer_to_another_request_loses_where_no_clause_is_negated():
+    made = degenerate_negatives(LABELS, stubs=0, strays=1)
+    plain = [x for x in LABELS if not any(c.negated for c in x.clauses)]
+    given = {x.chosen: {y.instruction.id for y in LABELS if y.chosen == x.chosen} for x in LABELS}
+    assert 0 < len(made) == len(plain) < len(LABELS)
+    for one, source in zip(made, plain, strict=True):
+        assert (one.clauses, one.chosen, one.rule) == (source.clauses, source.chosen, "stray")
+        assert one.rejected != one.chosen
+        assert given[one.rejected] - {one.instruction.id}
+    assert sum(x.preferred == 1 for x in made) / len(made) == pytest.approx(0.5, abs=0.08)
+    half = degenerate_negatives(LABELS, stubs=0, strays=0.5)
+    assert len(half) / len(made) == pytest.approx(0.5, abs=0.1)
+    assert degenerate_negatives(LABELS, stubs=0.3, strays=0.5)[-len(half) :] == half
+
+
+def test_one_request_has_no_answers_to_another():
+    alone = [x for x in LABELS if x.instruction.id == LABELS[0].instruction.id]
+    assert alone
+    assert degenerate_negatives(alone, stubs=0, strays=1) == []

@@ -20,7 +20,7 @@ from selfalign.core.records import (
 Side = Literal[1, 2]
 """Of two answers, the first or the second, in the order shown."""
 
-Rule = Literal["boilerplate", "language", "degenerate"]
+Rule = Literal["boilerplate", "language", "degenerate", "stray"]
 """What can decide a label in place of the principles."""
 
 PromptType = Literal["general", "reasoning", "red_teaming"]
