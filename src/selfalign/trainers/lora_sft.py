@@ -34,6 +34,7 @@ from selfalign.core.weights import CALF, Located, locate
 from selfalign.trainers.account import TrainingReport, card
 from selfalign.trainers.packing import flatten, isolates, micro_batch
 from selfalign.trainers.products import fast_products
+from selfalign.trainers.side_by_side import parts_for
 from selfalign.trainers.steps import CompletionTrainer, StepWatch, TrainingProgress, mean_loss
 from selfalign.trainers.tokenised import Split, split
 from selfalign.trainers.untyped import SFTConfig, linear_layers, load, table
@@ -180,6 +181,7 @@ class TrlSupervisedTrainer:
             callbacks=[StepWatch(self.on_step, self.save_every_s)],
         )
         trainer.remove_callback(PrinterCallback)
+        trainer.parts = parts_for(cast(Any, trainer).model)
         return trainer
 
     def _train(

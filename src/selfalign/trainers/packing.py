@@ -12,7 +12,7 @@ Shapes: T tokens of all examples of a batch together, H query heads, K key heads
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, cast
 
 import torch
@@ -196,6 +196,24 @@ def flatten(examples: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Tensor
         "position_ids": torch.tensor([positions]),
         "segments": torch.tensor(lengths),
     }
+
+
+def apart(batch: Mapping[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
+    """Cut a row that `flatten` made into at most so many rows of about equally many tokens.
+
+    Cut between examples, so the same tokens are trained and each sees what it saw.
+    """
+    lengths = ints(batch["segments"])
+    ends, whole = list(accumulate(lengths)), sum(lengths)
+    wanted = [whole * part / parts for part in range(1, parts)]
+    nearest = (min(range(len(ends)), key=lambda n: abs(ends[n] - at)) + 1 for at in wanted)
+    cuts = sorted({0, len(lengths), *nearest})
+    rows: list[dict[str, Tensor]] = []
+    for first, last in pairwise(cuts):
+        tokens = slice(ends[first - 1] if first else 0, ends[last - 1])
+        row = {name: tensor[:, tokens] for name, tensor in batch.items() if name != "segments"}
+        rows.append({**row, "segments": batch["segments"][first:last]})
+    return rows
 
 
 def micro_batch(batch_size: int, mean_tokens: float, budget: int) -> int:

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from selfalign.trainers import packing
 from selfalign.trainers.packing import (
     IGNORED,
+    apart,
     flatten,
     isolates,
     micro_batch,
@@ -107,3 +108,18 @@ def test_a_micro_batch_divides_the_batch_and_fits_the_budget(
     found = micro_batch(batch, mean, budget)
     assert batch % found == 0
     assert found == 1 or found * mean <= budget
+
+
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=12), parts=st.integers(1, 5))
+def test_a_row_cut_between_examples_is_the_row(lengths: list[int], parts: int) -> None:
+    rows = [{"input_ids": list(range(n)), "labels": [n] * n} for n in lengths]
+    whole = flatten(rows)
+    made = apart(whole, parts)
+    assert 1 <= len(made) <= min(parts, len(lengths))
+    for name in whole:
+        assert torch.equal(torch.cat([row[name] for row in made], dim=-1), whole[name])
+    for row in made:
+        assert int(row["segments"].sum()) == row["input_ids"].shape[1]
+        assert int(row["labels"][0, 0]) == IGNORED
+        # No part is much larger than its share: a cut is at most half an example off, at both ends.
+        assert row["input_ids"].shape[1] <= sum(lengths) / parts + max(lengths)

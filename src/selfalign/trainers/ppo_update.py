@@ -13,7 +13,8 @@ T tokens of the longest (faithful: of `max_tokens`).
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ from selfalign.trainers.rl_losses import (
 from selfalign.trainers.rl_rows import Rows, lay_out, passes
 from selfalign.trainers.rl_untyped import backward, norm_of
 from selfalign.trainers.shared_base import TRAINED, SharedBase
+from selfalign.trainers.side_by_side import batched, each_alone, side_by_side
 
 
 @dataclass(frozen=True)
@@ -88,20 +90,42 @@ def measure(
     batch = Batch(prompts, responses, *empty)
     everyone = range(len(prompts))
     with torch.no_grad():
-        for group in passes(batch.lengths(everyone), tokens_per_pass):
-            rows = batch.rows(base, group, faithful=recipe.faithful)
-            logp, entropies = base.logprobs_and_entropies("policy", rows, recipe.temperature)
-            found = (
-                (batch.mask, rows.mask),
-                (batch.logp, logp),
-                (batch.entropies, entropies),
-                (batch.ref_logp, base.logprobs("reference", rows, recipe.temperature)),
-            )
-            if recipe.value_weight:
-                found = (*found, (batch.values, base.values(rows)))
-            for whole, part in found:
-                whole[group, : rows.width] = part
+        groups = passes(batch.lengths(everyone), tokens_per_pass, base.parts)
+        for at_once in batched(groups, base.parts):
+            rows = [batch.rows(base, group, faithful=recipe.faithful) for group in at_once]
+            for group, row, found in zip(at_once, rows, _measured(base, rows, recipe), strict=True):
+                wholes = (batch.mask, batch.logp, batch.entropies, batch.ref_logp, batch.values)
+                for whole, part in zip(wholes, (row.mask, *found), strict=False):
+                    whole[group, : row.width] = part
     return batch
+
+
+def _measured(
+    base: SharedBase, rows: Sequence[Rows], recipe: PolicyTraining
+) -> list[tuple[Tensor, ...]]:
+    """Return log-probabilities, entropies, the reference's and, where they count, values; (B, T).
+
+    Each model runs over all rows side by side before the next one does.
+    """
+    heat = recipe.temperature
+    base.use("policy")
+    policy = each_alone(lambda one: base.logprobs_and_entropies("policy", one, heat), rows)
+    base.use("reference")
+    reference = each_alone(lambda one: base.logprobs("reference", one, heat), rows)
+    found = [(*both, its) for both, its in zip(policy, reference, strict=True)]
+    if not recipe.value_weight:
+        return found
+    base.use("value")
+    values = each_alone(base.values, rows)
+    return [(*known, its) for known, its in zip(found, values, strict=True)]
+
+
+class Part(NamedTuple):
+    """The responses of one pass."""
+
+    rows: Rows
+    places: list[int]
+    """Which responses of the batch they are."""
 
 
 @dataclass(frozen=True)
@@ -151,33 +175,37 @@ class Updater:
         slots = counted(batch.mask, faithful=self._recipe.faithful)[list(chosen)].sum()
         tokens = batch.mask[list(chosen)].sum()
         policy = value = clipped = 0.0
+        (ours, theirs), weight = self._groups, self._recipe.value_weight
         with self._base.learning():
-            for rows, part in self._passes(batch, chosen):
-                loss, share = self._policy_loss(batch, targets, rows, part)
-                backward(loss / slots)
-                policy += float(loss.detach()) / float(slots)
-                clipped += float(share * rows.mask.sum() / tokens)
-            for rows, part in self._passes(batch, chosen) if self._recipe.value_weight else ():
-                loss = self._value_loss(batch, targets, rows, part)
-                backward(self._recipe.value_weight * loss / slots)
-                value += float(loss.detach()) / float(slots)
+            self._base.use("policy")
+            for at_once in self._passes(batch, chosen):
+                found = side_by_side(partial(self._policy_loss, batch, targets), at_once, ours)
+                backward(sum(loss for loss, _ in found) / slots)
+                policy += sum(float(loss.detach()) for loss, _ in found) / float(slots)
+                clipped += sum(float(outside.detach()) for _, outside in found) / float(tokens)
+            if weight:
+                self._base.use("value")
+            for at_once in self._passes(batch, chosen) if weight else ():
+                losses = side_by_side(partial(self._value_loss, batch, targets), at_once, theirs)
+                backward(weight * sum(losses) / slots)
+                value += sum(float(loss.detach()) for loss in losses) / float(slots)
         norm = self._clip()
         cast(Any, self.optimizer).step()  # Any: torch types it partly
         self.optimizer.zero_grad(set_to_none=True)
         return policy, value, clipped, norm
 
-    def _passes(self, batch: Batch, chosen: Sequence[int]) -> list[tuple[Rows, list[int]]]:
-        groups = [
-            [chosen[place] for place in group]
-            for group in passes(batch.lengths(chosen), self._tokens)
-        ]
+    def _passes(self, batch: Batch, chosen: Sequence[int]) -> list[Sequence[Part]]:
+        """Cut a mini-batch into passes; those that run at once are together."""
+        parts = self._base.parts
+        groups = passes(batch.lengths(chosen), self._tokens, parts)
+        places = [[chosen[place] for place in group] for group in groups]
         faithful = self._recipe.faithful
-        return [(batch.rows(self._base, part, faithful=faithful), part) for part in groups]
+        made = [Part(batch.rows(self._base, p, faithful=faithful), p) for p in places]
+        return batched(made, parts)
 
-    def _policy_loss(
-        self, batch: Batch, targets: Targets, rows: Rows, part: list[int]
-    ) -> tuple[Tensor, Tensor]:
-        """Return the summed loss of some responses, and their share of clipped tokens."""
+    def _policy_loss(self, batch: Batch, targets: Targets, one: Part) -> Tensor:
+        """(2,): the summed loss of some responses, and how many of their tokens were clipped."""
+        rows, part = one
         r, width = self._recipe, rows.width
         logp = self._base.logprobs("policy", rows, r.temperature)
         old, advantages = batch.logp[part, :width], targets.advantages[part, :width]
@@ -185,9 +213,10 @@ class Updater:
         share = clipped_share(logp.detach(), old, rows.mask, r.clip)
         losses = losses * counted(rows.mask, faithful=r.faithful)
         _check("the policy's loss", losses, part)
-        return losses.sum(), share
+        return torch.stack([losses.sum(), share * rows.mask.sum()])
 
-    def _value_loss(self, batch: Batch, targets: Targets, rows: Rows, part: list[int]) -> Tensor:
+    def _value_loss(self, batch: Batch, targets: Targets, one: Part) -> Tensor:
+        rows, part = one
         r, width = self._recipe, rows.width
         old, returns = batch.values[part, :width], targets.returns[part, :width]
         losses = value_losses(self._base.values(rows), old, returns, r.value_clip)

@@ -5,8 +5,9 @@ products (Intel AMX), products of float32 matrices are taken with factors rounde
 sums in float32, as mixed precision does, but without copies of weights and activations. torch's
 fused attention is six times slower in that mode, so attention is taken in plain products as well.
 
-Answering: the adapter is added to the weights once for all tokens of a batch, W + s B A, where PEFT
-multiplies by B and A at every token. The same text up to rounding, one product instead of three.
+Both: the adapter is added to the weights once for all tokens of a batch, W + s B A, where PEFT
+multiplies by B and A at every token. The same up to rounding, one product instead of three; while
+it trains, the gradients of A and B come through the sum.
 """
 
 import contextlib
@@ -31,13 +32,22 @@ _FOLDED_AT_MOST = 1 << 24
 
 @contextlib.contextmanager
 def fast_products(model: PreTrainedModel, *, wanted: bool, longest: int) -> Generator[None]:
-    """Within it, products on a CPU with bfloat16 units take rounded factors; else nothing changes.
+    """Within it, a model on a CPU trains with few products, and with rounded factors if it can.
 
     `wanted`: what the user says; and false for a model that is not on the CPU. `longest`: tokens of
-    the longest text; beyond 512 nothing changes. Nothing that is measured or compared (a held-out
-    loss, a round trip) belongs within.
+    the longest text; beyond 512 no factor is rounded. Nothing that is measured or compared (a
+    held-out loss, a round trip) belongs within.
     """
-    if not (wanted and longest <= _LONGEST and has_units()):
+    if not wanted:
+        yield
+        return
+    with folded(model, learning=True), _rounded(model, longest):
+        yield
+
+
+@contextlib.contextmanager
+def _rounded(model: PreTrainedModel, longest: int) -> Generator[None]:
+    if longest > _LONGEST or not has_units():
         yield
         return
     own, before = attention_name(model), torch.get_float32_matmul_precision()
@@ -58,24 +68,50 @@ def has_units() -> bool:
 
 
 @contextlib.contextmanager
-def folded(model: torch.nn.Module) -> Generator[None]:
-    """Within it, layers answer with the adapter in use added to their weights; no gradients.
+def folded(model: torch.nn.Module, *, learning: bool = False) -> Generator[None]:
+    """Within it, layers answer with the adapter in use added to their weights.
 
-    Layers whose adapter is more than s B A stay as they are, and so does a large model: models
-    share one base to save memory, and the sums are a second copy of its weights.
+    Not learning: the sums are made once, as the adapter is now, and give no gradients. Learning:
+    they are made in every pass, under whichever adapter is then in use. Layers whose adapter is
+    more than s B A stay as they are, and so does a large model: models share one base to save
+    memory, and the sums are a second copy of its weights.
     """
-    layers = [one for one in model.modules() if isinstance(one, LoraLinear) and _plain(one)]
+    layers = [one for one in model.modules() if isinstance(one, LoraLinear)]
+    if not learning:
+        layers = [one for one in layers if _plain(one)]
     weights = [cast(Tensor, cast(Any, one).get_base_layer().weight) for one in layers]
     if sum(one.numel() for one in weights) > _FOLDED_AT_MOST:
         layers = []
+    outer = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
-        weight, bias = _sum(layer)
-        cast(Any, layer).forward = partial(functional.linear, weight=weight, bias=bias)
+        if learning:
+            cast(Any, layer).forward = partial(_forward, layer, cast(Any, layer).forward)
+        else:
+            with torch.no_grad():
+                weight, bias = _sum(layer)
+            cast(Any, layer).forward = partial(functional.linear, weight=weight, bias=bias)
     try:
         yield
     finally:
-        for layer in layers:
+        for layer, before in zip(layers, outer, strict=True):
             del cast(Any, layer).forward  # the instance's; its class has its own
+            if before is not None:
+                cast(Any, layer).forward = before
+
+
+def _forward(layer: LoraLinear, own: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Run a layer as one product if its adapter of the moment allows it, else as it was."""
+    if args or kwargs or not _plain(layer) or _drops(layer) or torch.is_autocast_enabled("cpu"):
+        return own(x, *args, **kwargs)
+    weight, bias = _sum(layer)
+    return functional.linear(x, weight, bias)
+
+
+def _drops(layer: LoraLinear) -> bool:
+    """Whether the adapter in use sees its input through a dropout."""
+    inner = cast(Any, layer)
+    drops = (inner.lora_dropout[n] for n in inner.active_adapters if n in inner.lora_A)
+    return layer.training and any(getattr(one, "p", 0.0) > 0 for one in drops)
 
 
 def _plain(layer: LoraLinear) -> bool:
@@ -93,6 +129,5 @@ def _sum(layer: LoraLinear) -> tuple[Tensor, Tensor | None]:
     inner = cast(Any, layer)
     name = next(name for name in inner.active_adapters if name in inner.lora_A)
     base, scale = inner.get_base_layer(), inner.scaling[name]
-    with torch.no_grad():
-        added = inner.lora_B[name].weight @ inner.lora_A[name].weight
-        return torch.add(base.weight, added, alpha=scale), base.bias
+    added = inner.lora_B[name].weight @ inner.lora_A[name].weight
+    return torch.add(base.weight, added, alpha=scale), base.bias

@@ -96,6 +96,46 @@ def test_a_folded_adapter_answers_as_it_did(model: LlamaForCausalLM, kind: str) 
     assert float((bare - before).abs().max()) > 1e-2
 
 
+@pytest.mark.parametrize("config", [{}, {"use_dora": True}, {"lora_dropout": 0.3}])
+def test_an_adapter_that_learns_folded_gets_the_gradients_it_got(
+    model: LlamaForCausalLM, config: dict[str, float]
+) -> None:
+    """One that cannot be folded, or that drops inputs, runs as it did."""
+    torch.manual_seed(0)
+    lora = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, **config)
+    adapted = get_peft_model(model, lora).train()
+    tokens = torch.arange(12)[None]
+
+    def gradients() -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        adapted.zero_grad()
+        adapted(tokens).logits.square().mean().backward()
+        return [p.grad.clone() for p in adapted.parameters() if p.grad is not None]
+
+    before = gradients()
+    with folded(model, learning=True):
+        within = gradients()
+        with folded(model):
+            pass
+        assert all(torch.equal(a, b) for a, b in zip(within, gradients(), strict=True))
+    assert len(before) > 10
+    for mine, theirs in zip(within, before, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)
+    assert all(torch.equal(a, b) for a, b in zip(before, gradients(), strict=True))
+
+
+def test_what_is_folded_while_it_learns_has_one_product_a_layer(model: LlamaForCausalLM) -> None:
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
+    layer = adapted.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
+    ran: list[str] = []
+    layer.lora_A["default"].register_forward_hook(lambda *_: ran.append("A"))
+    adapted(torch.arange(5)[None])
+    assert ran == ["A"]
+    with folded(model, learning=True):
+        adapted(torch.arange(5)[None])
+    assert ran == ["A"]
+
+
 def test_a_model_without_adapters_is_left_alone(model: LlamaForCausalLM) -> None:
     before = model(torch.arange(5)[None]).logits
     with folded(model):

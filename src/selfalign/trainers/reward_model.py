@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -63,6 +64,7 @@ from selfalign.trainers.reward_untyped import (
     continue_from,
     silenced,
 )
+from selfalign.trainers.side_by_side import parts_for, side_by_side
 from selfalign.trainers.steps import StepWatch, TrainingProgress
 from selfalign.trainers.untyped import linear_layers, table
 from selfalign.trainers.verdict_head import start_from_verdicts
@@ -75,6 +77,9 @@ _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with
 class PairTrainer(RewardTrainer):
     """TRL's trainer, refusing a model that does not give one score per text."""
 
+    parts = 1
+    """How many passes run side by side; set before training."""
+
     def compute_loss(
         self,
         model: Any,  # Any: this signature is transformers' own
@@ -84,10 +89,38 @@ class PairTrainer(RewardTrainer):
     ) -> Any:
         """Return TRL's Bradley-Terry loss of a batch: chosen texts first, then the rejected."""
         loss, outputs = cast(Any, super()).compute_loss(
-            model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
+            RowsApart(model, self.parts),
+            inputs,
+            return_outputs=True,
+            num_items_in_batch=num_items_in_batch,
         )
         checked_scores(outputs.logits, len(inputs["input_ids"]))
         return (loss, outputs) if return_outputs else loss
+
+
+@dataclass(frozen=True)
+class RowsApart:
+    """A reward model that scores parts of a batch side by side; called as the model itself."""
+
+    model: torch.nn.Module
+    parts: int
+
+    def __call__(self, *, input_ids: Tensor, attention_mask: Tensor, **same: Any) -> Any:
+        """Return an object with `logits` (B, 1), for right-padded tokens (B, T)."""
+        if self.parts == 1:
+            return self.model(input_ids=input_ids, attention_mask=attention_mask, **same)
+
+        def scores(rows: Tensor) -> Tensor:
+            mask = attention_mask[rows]
+            width = int(mask.sum(1).max())
+            ids, mask = input_ids[rows, :width], mask[:, :width]
+            logits = self.model(input_ids=ids, attention_mask=mask, **same).logits
+            return checked_scores(logits, len(rows))[:, None]
+
+        rows = torch.arange(len(input_ids)).tensor_split(self.parts)
+        taken = [part for part in rows if len(part)]
+        found = side_by_side(scores, taken, list(self.model.parameters()))
+        return SimpleNamespace(logits=torch.cat(found))
 
 
 @dataclass(frozen=True)
@@ -203,6 +236,7 @@ class TrlRewardTrainer:
         except ValueError as error:
             raise _unfitting(recipe, model, error) from error
         trainer.remove_callback(PrinterCallback)
+        trainer.parts = parts_for(model_of(trainer))
         return trainer
 
     def _train(

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from selfalign.core.errors import TrainingError
 from selfalign.core.protocols import RewardPair, RewardTraining
 from selfalign.trainers.reward_untyped import reward_tokens, scores_of
+from selfalign.trainers.side_by_side import batched, each_alone, parts_for
 
 WINDOW = 16
 """Batches among which pairs may change places, so that those of a batch are alike in length."""
@@ -176,10 +177,19 @@ def score_texts(
     training = model.training
     model.eval()
     scores = torch.empty(len(texts))
+
+    def scored(numbers: list[int]) -> Tensor:
+        ids, mask = padded([texts[n] for n in numbers], pad)
+        return scores_of(model, ids.to(device), mask.to(device)).float().cpu()
+
+    groups, parts = (
+        list(by_length([len(text) for text in texts], tokens_per_pass)),
+        parts_for(model),
+    )
     with torch.no_grad():
-        for numbers in by_length([len(text) for text in texts], tokens_per_pass):
-            ids, mask = padded([texts[n] for n in numbers], pad)
-            scores[numbers] = scores_of(model, ids.to(device), mask.to(device)).float().cpu()
+        for at_once in batched(groups, parts):
+            for numbers, found in zip(at_once, each_alone(scored, at_once), strict=True):
+                scores[numbers] = found
     model.train(training)
     if not bool(scores.isfinite().all()):
         raise TrainingError(

@@ -68,11 +68,15 @@ def places(attended: Tensor) -> Tensor:
     return (attended.cumsum(1) - 1).clamp(min=0)
 
 
-def passes(lengths: Sequence[int], budget: int) -> list[list[int]]:
+def passes(lengths: Sequence[int], budget: int, parts: int = 1) -> list[list[int]]:
     """Group rows of like length so that a padded group has at most `budget` tokens; at least one.
 
-    Returns indices, shortest rows first; equal lengths keep their order.
+    Of `parts` groups that run at once none should be much larger than the others: then groups are
+    made smaller. Returns indices, shortest rows first; equal lengths keep their order.
     """
+    if parts > 1 and lengths:
+        rounds = -(-sum(lengths) // (budget * parts))
+        budget = min(budget, sum(lengths) // (rounds * parts) + max(lengths))
     groups: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
         if groups and (len(groups[-1]) + 1) * lengths[row] <= budget:

@@ -49,6 +49,7 @@ from selfalign.trainers.shared_files import (
     read_config,
     take_head,
 )
+from selfalign.trainers.side_by_side import batched, each_alone, parts_for
 from selfalign.trainers.untyped import linear_layers
 
 Adapter = Literal["policy", "reference", "value", "reward"]
@@ -70,6 +71,7 @@ class SharedBase:
     ) -> None:
         self.stand = stand
         self.device = device
+        self._in_use: Adapter | None = None
         self._tokens_per_pass = tokens_per_pass
         causal, self.tokenizer = load_base(stand, dtype)
         self.context_length = cast(
@@ -103,12 +105,17 @@ class SharedBase:
             self.value_head.bias.zero_()
         self.reward_head.to(device).requires_grad_(False)
         self.value_head.to(device)
+        self.parts = parts_for(self._causal)
+        """How many passes to run at once."""
         self.use("policy")
 
     # --- which model ---------------------------------------------------------------------------
 
     def use(self, name: Adapter) -> None:
         """Run as this model from now on; gradients flow into it alone, if it is trained at all."""
+        if name == self._in_use:
+            return  # passes that run side by side all say so, and must not disturb each other
+        self._in_use = name
         self.peft.base_model.set_adapter(name, inference_mode=name not in TRAINED)
 
     @contextlib.contextmanager
@@ -194,10 +201,12 @@ class SharedBase:
         self.use("reward")
         scores = [0.0] * len(ids)
         with torch.no_grad():
-            for group in passes([len(one) for one in ids], self._tokens_per_pass):
-                found = self._scores([ids[row] for row in group])
-                for row, score in zip(group, found, strict=True):
-                    scores[row] = score
+            groups = passes([len(one) for one in ids], self._tokens_per_pass, self.parts)
+            for at_once in batched(groups, self.parts):
+                rows = [[ids[row] for row in group] for group in at_once]
+                for group, found in zip(at_once, each_alone(self._scores, rows), strict=True):
+                    for row, score in zip(group, found, strict=True):
+                        scores[row] = score
         return scores
 
     def _scores(self, ids: list[list[int]]) -> list[float]:

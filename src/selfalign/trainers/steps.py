@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from selfalign.trainers.packing import IGNORED, flatten
+from selfalign.trainers.packing import IGNORED, apart, flatten
+from selfalign.trainers.side_by_side import side_by_side
 from selfalign.trainers.tokenised import Tokenised
 from selfalign.trainers.untyped import SFTTrainer, logits_of
 
@@ -53,6 +54,9 @@ def mean_loss(model: torch.nn.Module, examples: Sequence[Tokenised], at_once: in
 class CompletionTrainer(SFTTrainer):
     """TRL's trainer with `completion_loss`: TRL projects every position, prompts included."""
 
+    parts = 1
+    """How many passes run side by side; set before training."""
+
     def compute_loss(
         self,
         model: Any,  # Any: this signature is transformers' own
@@ -61,8 +65,14 @@ class CompletionTrainer(SFTTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """Return the batch's share of the step's mean loss per trained token."""
-        loss, tokens = completion_loss(model, inputs)
-        return loss / (tokens if num_items_in_batch is None else num_items_in_batch)
+        stretches = apart(inputs, self.parts) if self.parts > 1 else [inputs]
+        losses = side_by_side(
+            lambda part: completion_loss(model, part)[0], stretches, list(model.parameters())
+        )
+        own = (inputs["labels"][0, 1:] != IGNORED).sum()
+        return sum(losses[1:], losses[0]) / (
+            own if num_items_in_batch is None else num_items_in_batch
+        )
 
 
 @dataclass(frozen=True)
