@@ -106,8 +106,11 @@ def _lessons() -> Iterator[str]:
 
 
 def _named(write: Write) -> str:
-    """Name a kind of document; of one in broad wordings it is said."""
-    return f"{_kind(write)} (broad)" if hasattr(write, "func") else _kind(write)
+    """Name a kind of document, and how it differs from others of the kind."""
+    chosen = cast(dict[str, object], getattr(write, "keywords", {}))  # a partial's
+    differs = ["broad"] if chosen else []
+    differs += [name.replace("_", " ") for name, value in chosen.items() if value is True]
+    return f"{_kind(write)} ({', '.join(differs)})" if differs else _kind(write)
 
 
 def _kind(write: Write) -> str:

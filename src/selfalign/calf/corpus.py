@@ -268,6 +268,20 @@ BROAD: dict[Write, float] = {
 }
 """Questions, facts and principles in many times as many wordings."""
 
+_silent_lawful_chat = partial(lawful_chat, pool="broad", silent_e=True)
+
+SILENT: dict[Write, float] = {
+    **BROAD,
+    lawful_chat: 0.0,
+    _broad_lawful_chat: 2.0,
+    _silent_lawful_chat: 14.0,
+    verbs: 7.0,
+    _broad_anthology: 8.0,
+    _broad_contrast_checks: 26.0,
+    _broad_several_rules: 18.0,
+}
+"""Verbs whose other form drops an e, which a reader of "-ing" alone cannot spell."""
+
 LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (0, MIXTURE),
     (51_122, LATER),
@@ -278,5 +292,6 @@ LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (203_863, REWORDED),
     (236_281, REVIEWED),
     (264_669, BROAD),
+    (290_341, SILENT),
 )
 """From which document on documents come by which mixture."""

@@ -107,3 +107,18 @@ def test_every_kind_of_document_has_a_name_on_the_card():
     assert len(lines) == len(LESSONS)
     assert "guided_chat_reworded (broad) 18" in lines[-1]
     assert "(broad)" not in lines[0]
+
+
+def test_half_of_the_verbs_that_are_made_up_drop_an_e():
+    rng, world = random.Random(0), the_world()
+    drawn = [
+        world.action(rng, kind, "train", open_verb=True, silent_e=True)
+        for kind in ("harmful", "how-to")
+        for _ in range(200)
+    ]
+    dropped = 0
+    for one in drawn:
+        verb, gerund = one.base.split()[0], one.gerund.split()[0]
+        assert gerund in (f"{verb}ing", f"{verb[:-1]}ing")
+        dropped += gerund == f"{verb[:-1]}ing" and verb.endswith("e")
+    assert 0.4 < dropped / len(drawn) < 0.6

@@ -209,7 +209,9 @@ def _chat(blocks: Sequence[str]) -> str:
     return "\n\n".join(blocks) + "\n\n" + USER.strip()
 
 
-def lawful_chat(rng: random.Random, world: World, pool: Pool | None = None) -> str:
+def lawful_chat(
+    rng: random.Random, world: World, pool: Pool | None = None, *, silent_e: bool = False
+) -> str:
     """A program that keeps rules reads what acts and tasks are that nobody has heard of."""
     rules = rng.sample(list(tables("talk")["principles"]), rng.choice((2, 4, 6)))
     rules += [n for k in ("harmful", "how-to") for n in tables("talk")["fits"][k] if n not in rules]
@@ -217,7 +219,7 @@ def lawful_chat(rng: random.Random, world: World, pool: Pool | None = None) -> s
     turns: list[str] = []
     for _ in range(rng.randint(3, 5)):
         kind = rng.choice(("harmful", "how-to"))
-        action = world.action(rng, kind, "train", open_verb=True)
+        action = world.action(rng, kind, "train", open_verb=True, silent_e=silent_e)
         if kind == "harmful":
             told.append(f"It is forbidden to {action.base}, because {action.parts[0]}.")
         else:

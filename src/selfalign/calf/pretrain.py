@@ -47,7 +47,7 @@ class Pretraining(Settings):
 
     tokens: int = 21_000_000
     """How many tokens are learnt from, each once, while the rate rises, holds and falls."""
-    again: tuple[int, ...] = (7_000_000, 3_000_000, 8_000_000, 7_000_000, 7_000_000)
+    again: tuple[int, ...] = (7_000_000, 3_000_000, 8_000_000, 7_000_000, 7_000_000, 7_000_000)
     """How many more after that, in rounds; in each the rate falls from `again_rate` to nothing."""
     width: int = 256
     layers: int = 6
