@@ -24,6 +24,7 @@ SMALL = (
     "stage1.growth.rounds=3",
     "stage1.topic_rounds=1",
     "evaluation.n=16",
+    "salmon=null",
 )
 NOUNS = ("harp", "drum", "bell", "rope", "barn", "cart", "sail", "tent", "lamp", "door", "wall")
 REFUSAL = "I am sorry, but I cannot help you with this. Please look for a safe and legal way."

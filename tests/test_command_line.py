@@ -18,6 +18,7 @@ ONE_THREAD = {
     "COLUMNS": "100",
 }
 TINY = (
+    "salmon=null",
     "stage1.growth.target=4",
     "stage1.growth.requests_per_round=4",
     "stage1.growth.rounds=1",

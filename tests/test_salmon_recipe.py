@@ -17,7 +17,7 @@ from selfalign.recipes.stages import all_funnels
 from selfalign.reports.page import write_report
 from selfalign.salmon.rollout_rewards import rollout_log, summary_log
 
-PLAN = str(Path(__file__).parent / "plans" / "pocket_salmon.yaml")
+PLAN = "pocket"
 SMALL = (
     "stage1.growth.target=24",
     "stage1.growth.requests_per_round=4",

@@ -39,6 +39,7 @@ SELF-ALIGN and SALMON runs on it for real, in minutes, on a laptop. It is no ass
 | tokens learnt from | $tokens, each once; no document is seen twice |
 | tokens per step, steps | $pack, $steps |
 | optimisers | Muon (layers' matrices), AdamW (the rest); rate $rate, falling, then again $again |
+| weights | the mean of those at the ends of the last $averaged rounds |
 | time | $minutes minutes of training on $machine |
 | loss at the end (mean of the last $last logged steps) | $loss nats per token |
 
@@ -82,6 +83,7 @@ def write_card(folder: Path, *, parameters: int, vocabulary: int, machine: str) 
         steps=f"{int(curve[-1]['step']):,}",
         rate=made["learning_rate"],
         again=made["again_rate"],
+        averaged=made["averaged"],
         minutes=f"{curve[-1]['seconds'] / 60:.0f}",
         machine=machine,
         last=len(last),

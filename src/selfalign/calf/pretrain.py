@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -38,6 +40,8 @@ from selfalign.core.records import Settings
 TOKENIZER_DOCUMENTS = 20_000
 CHECKPOINT = "pretraining.pt"
 CURVE = "loss_curve.jsonl"
+WEIGHTS = "model.safetensors"
+_ROUND = "round-{}.safetensors"
 LONGEST = 1280
 """Tokens of a document that are learnt from; hardly any has more."""
 
@@ -63,6 +67,9 @@ class Pretraining(Settings):
     """Share of the steps after which the rate falls linearly to nothing."""
     again_rate: float = 1.5e-3
     """What the learning rate begins every later round with."""
+    averaged: int = Field(default=2, ge=1)
+    """Of so many rounds, the last ones, the weights at their ends are averaged in the end: a round
+    forgets some of what the one before had taught, and the mean of both forgets less (lab log)."""
     save_every: int = 150
     """Steps between checkpoints."""
 
@@ -75,6 +82,11 @@ class Pretraining(Settings):
     def steps(self) -> int:
         """All steps."""
         return self.rounds[-1]
+
+    @property
+    def averaged_steps(self) -> list[int]:
+        """After how many steps the weights are set aside for the mean."""
+        return self.rounds[-self.averaged :]
 
 
 class Pack(NamedTuple):
@@ -128,15 +140,30 @@ def pretrain(
         if state.step % 25 == 0 or state.step == steps:
             _log(out, state, loss, settings, steps, report)
         if state.step % settings.save_every == 0 or state.step in settings.rounds:
-            _save(out, state)
+            _save(out, state, settings)
+    ends = [out / _ROUND.format(step) for step in settings.averaged_steps]
+    average(ends, out / WEIGHTS)
     write_card(
         out,
         parameters=state.model.num_parameters(),
         vocabulary=VOCABULARY,
         machine=f"{os.cpu_count()} CPU cores",
     )
-    (out / CHECKPOINT).unlink(missing_ok=True)
+    for file in (out / CHECKPOINT, *ends):
+        file.unlink(missing_ok=True)
     return out
+
+
+def average(files: Sequence[Path], target: Path) -> None:
+    """Write the mean of the tensors of several safetensors files, each of the type it had."""
+    read = [load_file(file) for file in files]
+    means = {
+        name: torch.stack([one[name].float() for one in read]).mean(0).to(tensor.dtype)
+        for name, tensor in read[0].items()
+    }
+    partial = target.with_suffix(".partial")
+    save_file(means, partial, metadata={"format": "pt"})
+    partial.replace(target)
 
 
 def learning_rate(step: int, settings: Pretraining) -> float:
@@ -334,8 +361,18 @@ def _forget_later(curve: Path, step: int) -> None:
         partial.replace(curve)
 
 
-def _save(out: Path, state: _State) -> None:
-    """Write the weights for readers, and atomically what a killed run continues from."""
+def _save(out: Path, state: _State, settings: Pretraining) -> None:
+    """Write the weights for readers, then atomically what a killed run continues from."""
+    weights = out / "weights.partial"
+    copy = LlamaForCausalLM(state.model.config)
+    copy.load_state_dict(state.model.state_dict())
+    copy.bfloat16()
+    copy.save_pretrained(weights)
+    for file in weights.iterdir():
+        file.replace(out / file.name)
+    shutil.rmtree(weights)
+    if state.step in settings.averaged_steps:
+        shutil.copyfile(out / WEIGHTS, out / _ROUND.format(state.step))
     partial = out / f"{CHECKPOINT}.partial"
     torch.save(
         {
@@ -348,14 +385,6 @@ def _save(out: Path, state: _State) -> None:
         partial,
     )
     partial.replace(out / CHECKPOINT)
-    weights = out / "weights.partial"
-    copy = LlamaForCausalLM(state.model.config)
-    copy.load_state_dict(state.model.state_dict())
-    copy.bfloat16()
-    copy.save_pretrained(weights)
-    for file in weights.iterdir():
-        file.replace(out / file.name)
-    shutil.rmtree(weights)
 
 
 def _log(

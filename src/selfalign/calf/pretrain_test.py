@@ -4,10 +4,17 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfalign.calf import pretrain as room
-from selfalign.calf.pretrain import Pretraining, learning_rate, next_token_loss, pack_documents
+from selfalign.calf.pretrain import (
+    Pretraining,
+    average,
+    learning_rate,
+    next_token_loss,
+    pack_documents,
+)
 from selfalign.core.errors import TrainingError
 
 SMALL = Pretraining(
@@ -127,6 +134,24 @@ def test_the_loss_of_certainty_is_nothing_and_of_ignorance_the_log_of_the_vocabu
     assert next_token_loss(sure, pack).item() == pytest.approx(0.0)
     blank = torch.zeros(1, pack.tokens.shape[1], 4)
     assert next_token_loss(blank, pack).item() == pytest.approx(1.38629, abs=1e-4)
+
+
+def test_the_weights_are_the_mean_of_those_at_the_ends_of_the_last_rounds(tmp_path, monkeypatch):
+    kept = []
+
+    def looked_at(files, target):
+        kept.extend(map(load_file, files))
+        average(files, target)
+
+    monkeypatch.setattr(room, "average", looked_at)
+    out = room.pretrain(1, tmp_path / "made", SMALL, report=str)
+    assert len(kept) == 2
+    for name, tensor in load_file(out / "model.safetensors").items():
+        wanted = (kept[0][name].float() + kept[1][name].float()) / 2
+        assert tensor.dtype == torch.bfloat16
+        assert torch.equal(tensor, wanted.to(torch.bfloat16))
+    assert any(not torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
+    assert sorted(file.name for file in out.glob("*.safetensors")) == ["model.safetensors"]
 
 
 def test_the_learning_rate_rises_holds_falls_and_falls_again():

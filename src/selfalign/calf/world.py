@@ -247,7 +247,7 @@ class World:
         """Disputed subjects of the split."""
         return [s for s in self.subjects if (s.name in self.held_subjects) == (split == "exam")]
 
-    def action(  # noqa: PLR0913  a kind of draw each
+    def action(
         self,
         rng: random.Random,
         kind: str,
