@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
-from selfalign.trainers.untyped import attention_name, ints, logits_of, set_attention
+from selfalign.trainers.untyped import attention_name, ints, logits_of, set_attention, split
 
 ATTENTION_NAME = "selfalign_segments"
 """The name under which transformers' AttentionInterface knows `segment_attention`."""
@@ -64,16 +64,15 @@ def segment_attention(
         scaled = query * (query.shape[3] ** -0.5 if scale is None else scale)
         return _in_plain_products(scaled, key, value, tuple(lengths), rate), None
     parts: list[Tensor] = []
-    start = 0
-    for length in lengths:
-        q, k, v = (t[:, :, start : start + length] for t in (query, key, value))
+    # split, not slices: the gradient of a slice is a tensor of zeros as long as the whole row.
+    stretches = zip(*(split(t, lengths, dim=2) for t in (query, key, value)), strict=True)
+    for length, (q, k, v) in zip(lengths, stretches, strict=True):
         band = _band(q, window) if window is not None and length > window else None
         parts.append(
             functional.scaled_dot_product_attention(
                 q, k, v, band, dropout_p=rate, is_causal=band is None, scale=scale
             )
         )
-        start += length
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "load",
     "logits_of",
     "set_attention",
+    "split",
     "table",
 ]
 
@@ -60,6 +61,11 @@ def table(rows: list[dict[str, list[int]]]) -> Any:
 def ints(tensor: Tensor) -> list[int]:
     """Return a (N,) integer tensor as a list."""
     return cast(Any, tensor).tolist()
+
+
+def split(tensor: Tensor, lengths: list[int], dim: int) -> tuple[Tensor, ...]:
+    """Return stretches of so many entries each, in order."""
+    return cast(Any, tensor).split(lengths, dim=dim)
 
 
 def attention_name(model: PreTrainedModel) -> str:
