@@ -58,6 +58,7 @@ from selfalign.trainers.policy_account import (
     policy_card,
     read_steps,
 )
+from selfalign.trainers.products import folded
 from selfalign.trainers.prompt_fit import Window, fit
 from selfalign.trainers.prompt_order import Asked, asked, steps_needed
 from selfalign.trainers.scorer import open_scorer
@@ -216,7 +217,8 @@ class TrlPolicyTrainer:
         first = kept.steps_done(resumed)
         keep_steps(folder, PolicyStep, first)
         try:
-            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+            with folded(trainer.model, learning=True):
+                trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         except CollapsedError as error:
             raise CollapsedError(f"{error} {kept.fall_back()}", field=error.field) from error
         return first

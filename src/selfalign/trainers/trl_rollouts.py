@@ -28,7 +28,9 @@ from transformers import (
 from selfalign.core.protocols import PolicyPrompt, PolicyTraining
 from selfalign.trainers.endings import StopTexts, decoder, end_of
 from selfalign.trainers.no_number import NoNumber, broken_policy, broken_update, tail
+from selfalign.trainers.products import folded
 from selfalign.trainers.rl_losses import learning_rate_share
+from selfalign.trainers.roomy_cache import roomy_cache
 from selfalign.trainers.trl_settings import updates_per_batch
 from selfalign.trainers.untyped import encode, ints
 
@@ -72,7 +74,7 @@ class Rollouts:
         training = model.training
         model.eval()
         drawn: list[list[int]] = []
-        with torch.no_grad():
+        with torch.no_grad(), folded(model):
             for start in range(0, len(prompts), self.at_once):
                 chosen = prompts[start : start + self.at_once]
                 drawn += self._draw(model, chosen, options, Finite(start))
@@ -91,6 +93,7 @@ class Rollouts:
             input_ids=torch.tensor(ids, device=device),
             attention_mask=torch.tensor(mask, device=device),
             generation_config=options,
+            past_key_values=roomy_cache(cast(Any, model).config),
             logits_processor=LogitsProcessorList([finite]),
             stopping_criteria=StoppingCriteriaList([StopTexts(decode, self.stop, width)]),
         )
