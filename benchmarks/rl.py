@@ -161,8 +161,10 @@ def recipe_of(arguments: argparse.Namespace, algorithm: str) -> PolicyTraining:
     )
 
 
-def our_ppo(made: Checkpoints, arguments: argparse.Namespace, clock: Clock) -> None:
-    """Run our PPO."""
+def our_ppo(
+    made: Checkpoints, arguments: argparse.Namespace, clock: Clock, **changes: object
+) -> None:
+    """Run our PPO, with a value model or, as the pocket plan does, with groups in its place."""
     from selfalign.trainers.ppo import PpoTrainer
 
     asked = prompts(arguments.rollouts)
@@ -171,9 +173,14 @@ def our_ppo(made: Checkpoints, arguments: argparse.Namespace, clock: Clock) -> N
         policy=made.named(made.policy),
         reward_model=made.named(made.reward),
         rewards=Judged({p.query: p.text for p in asked}),
-        recipe=recipe_of(arguments, "ppo"),
+        recipe=recipe_of(arguments, "ppo").model_copy(update=changes),
         folder=Path(tempfile.mkdtemp()),
     )
+
+
+def our_ppo_in_groups(made: Checkpoints, arguments: argparse.Namespace, clock: Clock) -> None:
+    """Run our PPO without a value model: what RLOO does, with clipping."""
+    our_ppo(made, arguments, clock, baseline="group", value_weight=0.0)
 
 
 def our_rloo(made: Checkpoints, arguments: argparse.Namespace, clock: Clock) -> None:
@@ -246,6 +253,7 @@ SPEED: dict[str, Callable[[Checkpoints, argparse.Namespace, Clock], None]] = {
     "TRL RLOO": their_rloo,
     "our RLOO": our_rloo,
     "our PPO": our_ppo,
+    "in groups": our_ppo_in_groups,
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from selfalign.core.store import Run
 from selfalign.recipes.chapters import read_chapters
+from selfalign.recipes.evaluate import read_results
 from selfalign.recipes.evaluate_salmon import read_controls, read_pairs
 from selfalign.recipes.everything import Order, begin, everything
 from selfalign.recipes.ingredients import open_ingredients
@@ -47,17 +48,39 @@ def warned():
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory, warned):
+def parts():
+    """What was reached after each part of the run, and how many conditions were measured then."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, warned, parts):
     path = tmp_path_factory.mktemp("runs") / "pocket"
     kit = open_ingredients(load_plan(PLAN, SMALL))
     begin(path, Order(plan=PLAN, overrides=SMALL), kit.plan)
     run = Run(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        list(everything(kit, run, RealMachines()))
+        for chapters in everything(kit, run, RealMachines()):
+            parts.append((chapters.reached, len(read_results(run))))
     warned += [str(one.message) for one in caught]
     run.close()
     return path
+
+
+def test_the_first_paper_is_measured_before_the_second_begins(path, parts):
+    assert path.is_dir()
+    assert parts == [
+        ("stage1", 0),
+        ("stage2", 0),
+        ("stage3", 0),
+        ("stage4", 0),
+        ("stage4", 4),
+        ("salmon1", 4),
+        ("salmon2", 4),
+        ("salmon3", 4),
+        ("evaluation", 5),
+    ]
 
 
 def test_the_whole_recipe_runs_on_the_embedded_model(path) -> None:

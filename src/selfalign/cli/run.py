@@ -107,9 +107,14 @@ def _make(kit: Ingredients, folder: Path, order: Order, until: StageName) -> Non
     CrashLog.folder = folder / "logs"
     tell(f"writing to {folder}")
     run = Run(folder, progress=progress)
+    before = None
     for chapters in everything(kit, run, machines):
         if chapters.reached == until:
             break
+        measured = chapters.reached == before  # SELF-ALIGN has been; SALMON follows
+        if measured and (so_far := read_results(run)):
+            say("\n" + effect_table(so_far) + "\n")
+        before = chapters.reached
     seconds = sum(funnel.seconds for funnel in all_funnels(run))
     say("\n" + models_table(folder))
     results = read_results(run)

@@ -59,18 +59,29 @@ def begin(path: Path, order: Order, plan: Plan) -> None:
 
 
 def everything(kit: Ingredients, run: Run, machines: Machines) -> Iterator[Chapters]:
-    """Run the recipe and the evaluation; yield after each part, with everything written down."""
+    """Run the recipe and the evaluation; yield after each part, with everything written down.
+
+    Where SALMON follows, what SELF-ALIGN has brought is measured before, and `stage4` comes twice:
+    nobody should wait for the second paper to see what came of the first.
+    """
     chapters: Chapters | None = None
     for chapters in _recipes(kit, run, machines):
         record_chapters(run.path, chapters)
         yield chapters
+        if chapters.reached == "stage4" and kit.plan.salmon is not None:
+            _examine(kit, run, machines, chapters)
+            yield chapters
     if chapters is not None:
-        for _ in evaluate_run(kit, run, machines, chapters):
-            pass
+        _examine(kit, run, machines, chapters)
         evaluate_salmon(kit, run, machines, chapters)
         chapters = chapters.then("evaluation")
         record_chapters(run.path, chapters)
         yield chapters
+
+
+def _examine(kit: Ingredients, run: Run, machines: Machines, chapters: Chapters) -> None:
+    for _ in evaluate_run(kit, run, machines, chapters):
+        pass
 
 
 def _recipes(kit: Ingredients, run: Run, machines: Machines) -> Iterator[Chapters]:
