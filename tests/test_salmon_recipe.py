@@ -1,7 +1,6 @@
 """The whole of both papers on the embedded model, with small numbers and nothing replaced."""
 
 import warnings
-from pathlib import Path
 
 import pytest
 
