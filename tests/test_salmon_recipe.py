@@ -35,7 +35,8 @@ SMALL = (
     "salmon.policy.variety.epochs=1",
     "salmon.policy.interventions=salmon_interventions",
     "salmon.policy.controls=[{name: brief, always: [The response must be short.]}]",
-    "salmon.policy.dpo.held_out=2",
+    "salmon.policy.dpo={batch_size: 16, learning_rate: 2.0e-4, warmup_steps: 2, held_out: 2,"
+    " max_tokens: 512}",
     "evaluation.n=8",
 )
 
