@@ -19,7 +19,6 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from selfalign.core.errors import ModelError, TrainingError, UnfitError
 from selfalign.core.records import Checkpoint
 from selfalign.core.weights import ADAPTER_CONFIG, Located, locate
-from selfalign.trainers.products import folded
 from selfalign.trainers.reward_untyped import (
     HEAD,
     adapter_tensors,
@@ -52,12 +51,10 @@ class RewardScorer:
         self._check_lengths(rows)
         order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
         scores = [0.0] * len(rows)
-        with folded(self.model):
-            for start in range(0, len(order), self.at_once):
-                numbers = order[start : start + self.at_once]
-                found = self._pass([rows[n] for n in numbers])
-                for number, score in zip(numbers, found, strict=True):
-                    scores[number] = score
+        for start in range(0, len(order), self.at_once):
+            numbers = order[start : start + self.at_once]
+            for number, score in zip(numbers, self._pass([rows[n] for n in numbers]), strict=True):
+                scores[number] = score
         return scores
 
     def _pass(self, rows: list[list[int]]) -> list[float]:
