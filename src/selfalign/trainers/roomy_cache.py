@@ -29,13 +29,16 @@ class RoomyLayer(DynamicLayer):
         del args, kwargs  # the base class has them
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._room = (key_states[:, :, :0], value_states[:, :, :0])
+            self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+            self._room = (self.keys, self.values)
         known = self.get_seq_length()
         whole = known + key_states.shape[2]
-        if whole > self._room[0].shape[2]:
+        before, values_before = cast(Tensor, self.keys), cast(Tensor, self.values)
+        moved = before.data_ptr() != self._room[0].data_ptr()  # by a method of the base class
+        if moved or whole > self._room[0].shape[2]:
             self._room = (
-                _roomier(self._room[0], known, key_states, whole + _MORE),
-                _roomier(self._room[1], known, value_states, whole + _MORE),
+                _roomier(before, known, key_states, whole + _MORE),
+                _roomier(values_before, known, value_states, whole + _MORE),
             )
         keys, values = self._room
         keys[:, :, known:whole] = key_states

@@ -52,6 +52,16 @@ def test_keys_are_written_behind_the_others_and_not_copied() -> None:
     assert keys.data_ptr() == place
 
 
+def test_what_the_base_class_does_to_the_rows_is_not_undone() -> None:
+    layer, states = RoomyLayer(), torch.randn(2, 1, 3, 4)
+    layer.update(states, states)
+    layer.reorder_cache(torch.tensor([1, 1]))
+    layer.batch_repeat_interleave(2)
+    more = torch.randn(4, 1, 1, 4)
+    keys, _ = layer.update(more, more)
+    assert torch.equal(keys, torch.cat([states[[1, 1, 1, 1]], more], dim=2))
+
+
 def test_a_window_stays_a_window() -> None:
     """Its layers forget, and are left to transformers."""
     windowed = MistralConfig(num_hidden_layers=2, sliding_window=8)

@@ -20,13 +20,15 @@ from torch import Tensor
 
 _SMALL = 1 << 24
 """Weights of a model whose layers are too small for several cores."""
+_MOST = 4
+"""Passes at once: each holds its activations, and Python runs one thread at a time."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def parts_for(model: torch.nn.Module) -> int:
-    """Say how many passes of a model to run at once: as many as torch has threads, or one.
+    """Say how many passes of a model to run at once: one per thread of torch, 4 at most; or one.
 
     One, if the model is not on the CPU, is large, or has dropout: its draws would come in another
     order every time.
@@ -35,7 +37,7 @@ def parts_for(model: torch.nn.Module) -> int:
     on_cpu = all(one.device.type == "cpu" for one in weights)
     small = sum(one.numel() for one in weights) <= _SMALL
     drops = any(isinstance(one, torch.nn.Dropout) and one.p > 0 for one in model.modules())
-    return torch.get_num_threads() if on_cpu and small and not drops else 1
+    return min(_MOST, torch.get_num_threads()) if on_cpu and small and not drops else 1
 
 
 def batched(parts: Sequence[T], at_once: int) -> list[Sequence[T]]:
@@ -44,17 +46,19 @@ def batched(parts: Sequence[T], at_once: int) -> list[Sequence[T]]:
 
 
 def each_alone(run: Callable[[T], R], parts: Sequence[T]) -> list[R]:
-    """Run each part on a core of its own, all at once; gradients are not recorded across threads.
+    """Run all parts at once, each in a thread with its share of the cores, at least one.
 
-    The mode of the caller's thread counts: within `torch.no_grad()` no part records gradients.
+    Within `torch.no_grad()` no part records gradients, as if it ran in the caller's thread.
     """
     if len(parts) < 2:
         return [run(part) for part in parts]
     threads, recorded = torch.get_num_threads(), torch.is_grad_enabled()
 
+    share = max(1, threads // len(parts))
+
     def alone(part: T) -> R:
-        if torch.get_num_threads() != 1:
-            torch.set_num_threads(1)  # of this thread
+        if torch.get_num_threads() != share:
+            torch.set_num_threads(share)  # of this thread
         with torch.set_grad_enabled(recorded):
             return run(part)
 

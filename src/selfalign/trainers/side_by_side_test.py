@@ -104,6 +104,9 @@ def test_large_models_share_the_cores_within_a_pass(monkeypatch: pytest.MonkeyPa
     assert parts_for(torch.nn.Sequential(layer, torch.nn.Dropout(0.1))) == 1
     torch.set_num_threads(1)
     assert parts_for(layer) == 1
+    torch.set_num_threads(6)
+    assert parts_for(layer) == 4
+    assert each_alone(lambda _: torch.get_num_threads(), [0, 1]) == [3, 3]
     torch.set_num_threads(2)
     monkeypatch.setattr(module, "_SMALL", 100)
     assert parts_for(layer) == 1
