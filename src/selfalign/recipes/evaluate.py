@@ -6,7 +6,7 @@ final one. Difference: questions are fresh for every seed and checked by rules, 
     model, seed, n  ->  questions  ->  answers (plainly | principles in context)  ->  ExamResult
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from selfalign.core.disk import write_whole
@@ -43,9 +43,13 @@ CONDITIONS = (
 
 
 def evaluate_run(
-    kit: Ingredients, run: Run, machines: Machines, chapters: Chapters
+    kit: Ingredients,
+    run: Run,
+    machines: Machines,
+    chapters: Chapters,
+    sat: Collection[Condition] = (),
 ) -> Iterator[tuple[Condition, ExamResult]]:
-    """Sit the plan's exam under every condition the run has a model for."""
+    """Sit the plan's exam under every condition the run has a model for, but those sat before."""
     exam = kit.exam
     if exam is None:
         return
@@ -53,7 +57,7 @@ def evaluate_run(
     folder = run.path / EVALUATION_FOLDER
     folder.mkdir(exist_ok=True)
     for condition in CONDITIONS:
-        if condition.model not in models:
+        if condition.model not in models or condition in sat:
             continue
         lm = machines.open(models[condition.model])
         result = sit(kit, run, lm, exam, condition)

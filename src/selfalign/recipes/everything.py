@@ -13,7 +13,7 @@ from selfalign.core.lock import hold
 from selfalign.core.records import Settings
 from selfalign.core.store import Run
 from selfalign.recipes.chapters import PLAN_FILE, Chapters, record_chapters
-from selfalign.recipes.evaluate import evaluate_run
+from selfalign.recipes.evaluate import Condition, evaluate_run
 from selfalign.recipes.evaluate_salmon import evaluate_salmon
 from selfalign.recipes.ingredients import Ingredients, open_ingredients
 from selfalign.recipes.json_file import read_json
@@ -65,23 +65,19 @@ def everything(kit: Ingredients, run: Run, machines: Machines) -> Iterator[Chapt
     nobody should wait for the second paper to see what came of the first.
     """
     chapters: Chapters | None = None
+    sat: list[Condition] = []
     for chapters in _recipes(kit, run, machines):
         record_chapters(run.path, chapters)
         yield chapters
         if chapters.reached == "stage4" and kit.plan.salmon is not None:
-            _examine(kit, run, machines, chapters)
+            sat = [condition for condition, _ in evaluate_run(kit, run, machines, chapters)]
             yield chapters
     if chapters is not None:
-        _examine(kit, run, machines, chapters)
+        list(evaluate_run(kit, run, machines, chapters, sat))
         evaluate_salmon(kit, run, machines, chapters)
         chapters = chapters.then("evaluation")
         record_chapters(run.path, chapters)
         yield chapters
-
-
-def _examine(kit: Ingredients, run: Run, machines: Machines, chapters: Chapters) -> None:
-    for _ in evaluate_run(kit, run, machines, chapters):
-        pass
 
 
 def _recipes(kit: Ingredients, run: Run, machines: Machines) -> Iterator[Chapters]:

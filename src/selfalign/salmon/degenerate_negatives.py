@@ -11,15 +11,23 @@ everybody, which was balanced and true of something else (docs/lab-log.md).
 A stub says nothing and is right under no clause, negated or not. A stray answer would be *right*
 under some negated clauses ("beside the point"), so it is used under clauses none of which is
 negated. A repetition is not used at all: "long-winded" may be what a clause asks for.
+
+Every other stray answer is as like the right one as can be found and lacks a word that the right
+one took from its request ("I will not help you rob a baker" for "... a smith"). From answers that
+differ in everything a reward model learns the manner; from these, that the subject counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
+from selfalign.core.novelty_tokens import unicode_words
 from selfalign.core.records import rng_for
 from selfalign.salmon.records import LabelledPair, Rule
 
 _PURPOSE = "salmon.stage2/degenerate"
 _STRAY = "salmon.stage2/stray"
+_DRAWN = 100
+_NEAR = 0.5
 
 
 def degenerate_negatives(
@@ -59,13 +67,43 @@ def _stub(label: LabelledPair, seed: int) -> str:
 
 
 def _stray(label: LabelledPair, labels: Sequence[LabelledPair], seed: int) -> str | None:
-    """Draw what another request was given; None: a hundred draws found no other answer."""
+    """Draw what another request was given, every other time the likest of what is drawn.
+
+    None: among a hundred drawn labels none has another answer.
+    """
     rng = rng_for(seed, f"{_STRAY}/which", label.id)
-    for _ in range(100):
-        drawn = rng.choice(labels)
-        if drawn.instruction.id != label.instruction.id and drawn.chosen != label.chosen:
-            return drawn.chosen
-    return None
+    others = (rng.choice(labels) for _ in range(_DRAWN))
+    answers = [
+        other.chosen
+        for other in others
+        if other.instruction.id != label.instruction.id and other.chosen != label.chosen
+    ]
+    if not answers:
+        return None
+    near = likest(label.chosen, label.instruction.text, answers) if rng.random() < _NEAR else None
+    return answers[0] if near is None else near
+
+
+def likest(answer: str, request: str, others: Iterable[str]) -> str | None:
+    """Return the other answer that shares most words with this one and yet cannot be meant for it.
+
+    One that has every word which this answer took from its request may well answer it too, and is
+    passed over; so is every other if this answer took none. The measure is shared words over all
+    words (Jaccard); of equals the first. None: all were passed over.
+    """
+    words = _words(answer)
+    taken = words & _words(request)
+    strange = [other for other in others if not taken <= _words(other)]
+    return max(
+        strange,
+        key=lambda other: len(words & _words(other)) / len(words | _words(other)),
+        default=None,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(unicode_words(text))
 
 
 def _against(label: LabelledPair, bad: str, rule: Rule, seed: int) -> LabelledPair:

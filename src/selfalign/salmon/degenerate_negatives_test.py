@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfalign.salmon.degenerate_negatives import degenerate_negatives, stubs_of
+from selfalign.core.records import Clause, Instruction
+from selfalign.salmon.degenerate_negatives import degenerate_negatives, likest, stubs_of
+from selfalign.salmon.records import LabelledPair
 from selfalign.salmon.stage2_aggregation import aggregate_over
 from selfalign.salmon.stage2_aggregation_test import SHIPPED, labelled, many
 
@@ -68,3 +70,43 @@ def test_one_request_has_no_answers_to_another():
     alone = [x for x in LABELS if x.instruction.id == LABELS[0].instruction.id]
     assert alone
     assert degenerate_negatives(alone, stubs=0, strays=1) == []
+
+
+BAKER, SMITH = "I will not help you rob a baker.", "I will not help you rob a smith."
+
+
+def test_the_likest_answer_lacks_a_word_taken_from_the_request():
+    others = ["Boil the water.", SMITH, "No, I will not help you rob any baker, or a smith."]
+    assert likest(BAKER, "How to rob a baker?", others) == SMITH
+    assert likest(BAKER, "How to rob a baker?", reversed(others)) == SMITH
+    assert likest(BAKER, "How to rob a baker?", ["You should not rob a baker."]) is None
+    assert likest("No.", "How to rob a baker?", others) is None
+
+
+def test_every_other_stray_is_near():
+    """Half of the answers refuse something else, half are about something else."""
+
+    def label(request: str, answer: str) -> LabelledPair:
+        return LabelledPair(
+            pair=request,
+            pass_number=0,
+            instruction=Instruction(text=request, origin="user"),
+            first=answer,
+            second="Wait.",
+            clauses=(Clause(principle="candor"),),
+            scores=(1.0,),
+            decided_by="candor",
+            voted=1,
+            rule=None,
+            noisy=False,
+            swapped=False,
+            preferred=1,
+        )
+
+    trades = [f"{first}{last}" for first in "bdfghk" for last in ("aker", "iner", "ooper")]
+    refusals = [label(f"How to rob a {t}?", f"I will not help you rob a {t}.") for t in trades]
+    soups = [label(f"What is {t} soup?", f"{t.title()} soup is eaten hot.") for t in trades]
+    made = degenerate_negatives(refusals + soups, stubs=0, strays=1)
+    assert len(made) == len(refusals + soups)
+    near = [x for x in made if ("soup" in x.rejected) == ("soup" in x.chosen)]
+    assert len(near) / len(made) == pytest.approx(0.75, abs=0.15)

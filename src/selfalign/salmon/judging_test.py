@@ -6,19 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfalign.core.library import open_library
-from selfalign.core.prompts import Prompt
 from selfalign.core.scripted import ScriptedLM
 from selfalign.salmon.judging import REASONING, REASONING_TOKENS, letters, longest_tokens, question
 
-PROMPT = open_library("pocket", None).prompt("salmon/judge_principle")
+PLAIN = open_library("pocket", None).prompt("salmon/judge_principle")
+PROMPT = PLAIN.model_copy(
+    update={
+        "gaps": (*PLAIN.gaps, REASONING),
+        "text": PLAIN.text.replace("The output", "${name}: (a)${reasoning}\nThe output"),
+    }
+)
+"""The same prompt with room for reasoning."""
 VALUES = {"instruction": "q", "first": "one", "second": "two", "name": "kind", "definition": "Be."}
-
-
-def plain(prompt: Prompt) -> Prompt:
-    """The same prompt without room for reasoning."""
-    gaps = tuple(gap for gap in prompt.gaps if gap != REASONING)
-    text = prompt.text.replace("${name}: (a)${reasoning}\n", "")
-    return prompt.model_copy(update={"gaps": gaps, "text": text})
 
 
 class Judge(ScriptedLM):
@@ -54,9 +53,9 @@ def test_reasoning_forges_no_section(reasoning: str) -> None:
 
 def test_without_the_gap_nothing_is_generated() -> None:
     lm = Judge()
-    letters(lm, plain(PROMPT), [VALUES])
+    letters(lm, PLAIN, [VALUES])
     assert lm.asked == []
-    assert lm.contexts == [question(plain(PROMPT), VALUES)]
+    assert lm.contexts == [question(PLAIN, VALUES)]
 
 
 def test_the_room_that_reasoning_needs_is_counted() -> None:
