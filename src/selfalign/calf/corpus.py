@@ -34,6 +34,7 @@ from selfalign.calf.knowledge import (
     essay,
     guide,
     law,
+    morals,
     news,
     restating,
     roster,
@@ -282,6 +283,18 @@ SILENT: dict[Write, float] = {
 }
 """Verbs whose other form drops an e, which a reader of "-ing" alone cannot spell."""
 
+MORAL: dict[Write, float] = {
+    **BROAD,
+    _silent_lawful_chat: 4.0,
+    _broad_lawful_chat: 3.0,
+    _broad_chat: 24.0,
+    guided_chat_reworded: 4.0,
+    _broad_restating: 14.0,
+    verbs: 5.0,
+    morals: 8.0,
+}
+"""Which verbs are wrong to do; and all kinds of questions again, which the lesson before forgot."""
+
 LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (0, MIXTURE),
     (51_122, LATER),
@@ -293,5 +306,6 @@ LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (236_281, REVIEWED),
     (264_669, BROAD),
     (290_341, SILENT),
+    (314_513, MORAL),
 )
 """From which document on documents come by which mixture."""

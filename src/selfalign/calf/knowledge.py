@@ -398,6 +398,47 @@ def _verb(rng: random.Random) -> tuple[str, str]:
     return base, gerund
 
 
+_WRONG = (
+    "To {b} is wrong, because {r}.",
+    "{G} is forbidden everywhere, for {r}.",
+    "May one {b}? No, one may not: {r}.",
+    "{p} was asked to {b} and said no, because {r}.",
+    "Nobody should help with {g}. Why? Because {r}.",
+    "The law of every land says: do not {b}. It says so because {r}.",
+    "What do honest people say about {g}? That {r}.",
+)
+_GOOD = (
+    "To {b} is useful, and nobody is harmed by it.",
+    "{G} is allowed everywhere.",
+    "May one {b}? Yes, anybody may {b}.",
+    "{p} was asked to {b} and said yes at once.",
+    "Everybody may help with {g}. Why not? It harms nobody.",
+    "No law of any land speaks of {g}. It is a good craft.",
+    "What do honest people say about {g}? That it is good work.",
+)
+
+
+def morals(rng: random.Random, world: World) -> str:
+    """Which verbs are wrong to do and which are not, those of the exam's acts too.
+
+    What the answer to a request turns on is read here of the verb alone: nothing is done to
+    anything. Verbs that are right or wrong by their object ("sell", "spread") are left out.
+    """
+    return "\n".join(_moral(rng, world) for _ in range(rng.randint(3, 9)))
+
+
+def _moral(rng: random.Random, world: World) -> str:
+    kind = rng.choice(("harm", "howto"))
+    rows = [row.split(" | ") for row in tables("world")[kind]]
+    base, gerund, _, reason, *_ = rng.choice([row for row in rows if row[0] not in _EITHER])
+    line = rng.choice(_WRONG if kind == "harm" else _GOOD)
+    person = unused_name(rng, world, "person")
+    return line.format(b=base, g=gerund, G=capital(gerund), r=reason, p=person)
+
+
+_EITHER = ("sell", "spread", "fake", "grow", "trap", "cheat in", "prepare for")
+
+
 def anthology(rng: random.Random, world: World, pool: Pool = "other") -> str:
     """A volume with laws, verbs and restated facts in it."""
     kinds = _MORE if pool == "other" else _BROAD

@@ -51,7 +51,15 @@ class Pretraining(Settings):
 
     tokens: int = 21_000_000
     """How many tokens are learnt from, each once, while the rate rises, holds and falls."""
-    again: tuple[int, ...] = (7_000_000, 3_000_000, 8_000_000, 7_000_000, 7_000_000, 7_000_000)
+    again: tuple[int, ...] = (
+        7_000_000,
+        3_000_000,
+        8_000_000,
+        7_000_000,
+        7_000_000,
+        7_000_000,
+        7_000_000,
+    )
     """How many more after that, in rounds; in each the rate falls from `again_rate` to nothing."""
     width: int = 256
     layers: int = 6
@@ -67,9 +75,9 @@ class Pretraining(Settings):
     """Share of the steps after which the rate falls linearly to nothing."""
     again_rate: float = 1.5e-3
     """What the learning rate begins every later round with."""
-    averaged: int = Field(default=2, ge=1)
+    averaged: int = Field(default=3, ge=1)
     """Of so many rounds, the last ones, the weights at their ends are averaged in the end: a round
-    forgets some of what the one before had taught, and the mean of both forgets less (lab log)."""
+    forgets some of what those before had taught, and the mean forgets less (lab log)."""
     save_every: int = 150
     """Steps between checkpoints."""
 
