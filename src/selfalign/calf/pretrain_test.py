@@ -144,7 +144,8 @@ def test_the_weights_are_the_mean_of_those_at_the_ends_of_the_last_rounds(tmp_pa
         average(files, target)
 
     monkeypatch.setattr(room, "average", looked_at)
-    out = room.pretrain(1, tmp_path / "made", SMALL, report=str)
+    two = SMALL.model_copy(update={"averaged": 2})
+    out = room.pretrain(1, tmp_path / "made", two, report=str)
     assert len(kept) == 2
     for name, tensor in load_file(out / "model.safetensors").items():
         wanted = (kept[0][name].float() + kept[1][name].float()) / 2
