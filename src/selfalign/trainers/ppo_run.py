@@ -235,8 +235,7 @@ class PpoRun:
         draws = Draws(temperature, r.top_p, r.max_tokens, end_finishes=not r.faithful)
         self._base.use("policy")
         with folded(self._base.causal):
-            at_once, parts = self._machine.drawn_at_once, self._base.parts
-            generate(self._base, rows, self._texts, draws, at_once, parts)
+            generate(self._base, rows, self._texts, draws, self._machine.drawn_at_once)
         return rows
 
     def _probe(self, step: int) -> None:

@@ -10,7 +10,6 @@ the stop text belong to the response for training, since the policy has to learn
 that is judged does without them. Shapes: B live rows, L columns, V vocabulary.
 """
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,6 @@ from selfalign.trainers.endings import decoder, end_of
 from selfalign.trainers.no_number import NoNumber
 from selfalign.trainers.rl_rows import lay_out, places
 from selfalign.trainers.roomy_cache import roomy_cache
-from selfalign.trainers.side_by_side import batched, each_alone
 from selfalign.trainers.untyped import ints
 
 _PURPOSE = "trainers.rollouts"
@@ -119,29 +117,24 @@ class Texts:
         return self._endings[stop]
 
 
-def generate(
-    policy: Policy, rows: Sequence[Row], texts: Texts, draws: Draws, at_once: int, parts: int = 1
-) -> None:
+def generate(policy: Policy, rows: Sequence[Row], texts: Texts, draws: Draws, at_once: int) -> None:
     """Fill in every row, `at_once` rows at a time; rows of like length run together.
-
-    Those run in `parts`, side by side, which is faster for a small model (side_by_side.py).
 
     Raises:
         NoNumber: a token's logits are NaN; there is nothing to draw from.
     """
     order = sorted(rows, key=lambda row: len(row.prompt))
     with torch.no_grad():
-        for together in batched(order, at_once):
-            apart = batched(together, math.ceil(len(together) / parts))
-            for broken in each_alone(lambda part: _Batch(policy, part, texts, draws).run(), apart):
-                if broken is not None:
-                    raise NoNumber("a token's probability", rows.index(broken))
+        for start in range(0, len(order), at_once):
+            broken = _Batch(policy, order[start : start + at_once], texts, draws).run()
+            if broken is not None:
+                raise NoNumber("a token's probability", rows.index(broken))
 
 
 class _Batch:
     """Rows in one cache."""
 
-    def __init__(self, policy: Policy, rows: Sequence[Row], texts: Texts, draws: Draws) -> None:
+    def __init__(self, policy: Policy, rows: list[Row], texts: Texts, draws: Draws) -> None:
         self._policy, self._texts, self._draws = policy, texts, draws
         self._rows: list[Row | None] = list(rows)
         """None: the row is done and still has a place in the cache."""

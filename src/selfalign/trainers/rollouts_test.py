@@ -38,7 +38,7 @@ def drawn(
     chosen: list[int],
     *,
     step: int = 0,
-    pace: tuple[int, int] = (8, 1),
+    at_once: int = 8,
     stop: tuple[str, ...] = (),
     draws: Draws = DRAWS,
 ) -> list[Row]:
@@ -47,20 +47,18 @@ def drawn(
         row_for(one, stop, (3, step, f"query{n}", 0)) for one, n in zip(ids, chosen, strict=True)
     ]
     shared.use("policy")
-    generate(shared, rows, texts(shared), draws, *pace)
+    generate(shared, rows, texts(shared), draws, at_once)
     return rows
 
 
 def test_a_row_draws_the_same_tokens_in_any_batch_and_any_order(shared: SharedBase) -> None:
     together = [row.tokens for row in drawn(shared, [0, 1, 2, 3, 4])]
-    assert [row.tokens for row in drawn(shared, [4, 2, 0], pace=(1, 1))] == [
+    assert [row.tokens for row in drawn(shared, [4, 2, 0], at_once=1)] == [
         together[4],
         together[2],
         together[0],
     ]
-    assert [row.tokens for row in drawn(shared, [0, 1, 2, 3, 4], pace=(2, 1))] == together
-    for parts in (2, 3, 9):
-        assert [row.tokens for row in drawn(shared, [0, 1, 2, 3, 4], pace=(8, parts))] == together
+    assert [row.tokens for row in drawn(shared, [0, 1, 2, 3, 4], at_once=2)] == together
     assert len({tuple(tokens) for tokens in together}) == 5
 
 
