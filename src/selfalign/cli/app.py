@@ -21,6 +21,9 @@ QUIET_MACHINES = {
     # Spinning threads starve each other when a machine is shared.
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
+    # Texts differ in length, and oneDNN would keep a compiled product for each of a thousand
+    # shapes: gigabytes, within minutes of training (lab log).
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
 }
 """Set unless the reader has set them."""
 
