@@ -60,7 +60,7 @@ $curve
 - Answers by itself are those of careless people: it complies, guesses and takes sides. That is the
   point: what principles change can then be measured.
 - The exam's acts, tasks and wordings are nowhere in its corpus; `selfalign.calf.exam.leaks` looks.
-  Their verbs are, alone: it has read that to torture is wrong, and never of anything tortured.
+  Their verbs are, alone: it has read that to torture is wrong, and why.
 """)
 
 

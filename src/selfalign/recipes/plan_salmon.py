@@ -56,7 +56,7 @@ class RewardModelling(Settings):
     """Ours: for this share of the labels, the better answer is also shown against a stub."""
     strays: float = Field(default=0.1, ge=0, le=1)
     """Ours: for this share of the labels without a negated clause, the better answer is also shown
-    against one that another request was given."""
+    against one that another request was given; every other time against the likest of them."""
     pretraining: FirstLesson | None = None
     """The paper has it; None: human preferences are not used at all."""
     training: RewardTraining = RewardTraining()
