@@ -2,7 +2,7 @@
 
 The lock is the operating system's (a POSIX record lock on `.lock`), so it goes when the process
 goes, also after kill -9 or a power cut: a stale lock cannot exist and nothing needs cleaning up.
-The file's text (process and machine) only serves the sentence.
+The file's text (process and machine) serves the sentence, and workers that look for their parent.
 """
 
 import errno
@@ -21,7 +21,8 @@ _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 class _Held:
     """An open, locked file; a forked child inherits the file but not the lock."""
 
-    descriptor: int
+    descriptor: int | None
+    """None: the lock is the parent's."""
     process: int
 
 
@@ -54,7 +55,7 @@ def hold(folder: Path) -> bool:
             f"stop it, or choose another folder with --out DIR."
         ) from None
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    os.pwrite(descriptor, _named(os.getpid()).encode(), 0)
     _held[path] = _Held(descriptor, os.getpid())
     return True
 
@@ -62,5 +63,27 @@ def hold(folder: Path) -> bool:
 def let_go(folder: Path) -> None:
     """Let other processes write to a folder again; nothing happens if it was not held."""
     held = _held.pop(folder.resolve() / ".lock", None)
-    if held:
+    if held and held.descriptor is not None:
         os.close(held.descriptor)
+
+
+def share_of_parent(folder: Path) -> None:
+    """Let this process write under the lock that its parent holds.
+
+    For a worker that ends when its parent does, and writes where its parent writes nothing.
+
+    Raises:
+        StoreError: the parent does not hold it.
+    """
+    path = folder.resolve() / ".lock"
+    owner = path.read_text("utf-8", "replace") if path.is_file() else ""
+    if owner != _named(os.getppid()):
+        raise StoreError(
+            f"{folder} is not held by the process that started this worker, but by "
+            f"{owner.strip() or 'nobody'}. Run the command again that writes there."
+        )
+    _held[path] = _Held(None, os.getpid())
+
+
+def _named(process: int) -> str:
+    return f"process {process} on {socket.gethostname()}\n"

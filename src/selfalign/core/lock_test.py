@@ -8,13 +8,23 @@ from pathlib import Path
 import pytest
 
 from selfalign.core.errors import StoreError
-from selfalign.core.lock import hold, let_go
+from selfalign.core.lock import hold, let_go, share_of_parent
 
 TRY = """
 import sys
 from pathlib import Path
 from selfalign.core.lock import hold
 hold(Path(sys.argv[1]))
+"""
+
+SHARE = """
+import sys
+from pathlib import Path
+from selfalign.core.lock import hold, let_go, share_of_parent
+folder = Path(sys.argv[1])
+share_of_parent(folder)
+assert hold(folder)
+let_go(folder)
 """
 
 
@@ -70,3 +80,18 @@ def test_the_leftover_file_of_a_dead_process_is_no_lock(tmp_path):
     assert hold(tmp_path)
     assert f"process {os.getpid()} on " in (tmp_path / ".lock").read_text()
     let_go(tmp_path)
+
+
+def test_a_worker_writes_under_the_lock_of_its_parent_and_leaves_it_there(tmp_path):
+    hold(tmp_path)
+    subprocess.run([sys.executable, "-c", SHARE, str(tmp_path)], check=True)
+    assert not another_process_may_write(tmp_path)
+    let_go(tmp_path)
+
+
+@pytest.mark.parametrize("owner", ["process 1 on elsewhere\n", None])
+def test_nobody_shares_a_lock_that_the_parent_does_not_hold(tmp_path, owner):
+    if owner:
+        (tmp_path / ".lock").write_text(owner)
+    with pytest.raises(StoreError, match="not held by the process that started this worker"):
+        share_of_parent(tmp_path)

@@ -27,6 +27,7 @@ from selfalign.core.protocols import (
 from selfalign.core.records import Checkpoint
 from selfalign.core.weights import identify
 from selfalign.engines.open import open_model
+from selfalign.recipes.policy_workers import PolicyOrder, train_side_by_side, trainings_for
 from selfalign.recipes.trainings import (
     LazyDpoTrainer,
     LazyPolicyTrainer,
@@ -73,6 +74,10 @@ class Machines(Protocol):
         """Return a model ready to generate."""
         ...
 
+    def train_ahead(self, orders: Sequence[PolicyOrder], at_once: int | None) -> None:
+        """Train several policies at once where that is faster; the recipe trains what is left."""
+        ...
+
 
 class RealMachines:
     """The transformers engine and the TRL trainer, with one model in memory at a time."""
@@ -87,6 +92,7 @@ class RealMachines:
         self.policy_trainer: PolicyTrainer = LazyPolicyTrainer(progress, self._slot.empty)
         self.dpo_trainer: DpoTrainer = LazyDpoTrainer(progress, self._slot.empty)
         self.note = progress.note
+        self._progress = progress
 
     def identify(self, model: str) -> Checkpoint:
         """Name a base model as a checkpoint; a Hub name without a revision is opened for it."""
@@ -95,6 +101,13 @@ class RealMachines:
     def open(self, model: str | Checkpoint) -> LanguageModel:
         """Return a model whose weights load when they are needed."""
         return self._lazy(model)
+
+    def train_ahead(self, orders: Sequence[PolicyOrder], at_once: int | None) -> None:
+        """Train several policies at once, in processes; `at_once` None: if the base is small."""
+        if len(orders) > 1:
+            wanted = at_once if at_once is not None else trainings_for(orders[0].start)
+            self._slot.empty()
+            train_side_by_side(orders, wanted, self._progress)
 
     def _lazy(self, model: str | Checkpoint) -> "LazyModel":
         return LazyModel(model, self._batch_size, self._slot)

@@ -106,6 +106,9 @@ class Reinforcement(Settings):
     training: PolicyTraining = PolicyTraining()
     controls: tuple[Control, ...] = ()
     """Ours: more policies from the same start, for the control matrix."""
+    at_once: AtLeastOne | None = None
+    """Ours: policies trained at once, each in a process with one core; None: as many as there are
+    cores, four at most, where the base is small and on the CPU, else one. Changes speed alone."""
     dpo: DpoTraining | None = None
     """Ours: the baseline, trained on the same preferences directly; None: there is none."""
 

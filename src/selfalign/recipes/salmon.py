@@ -19,6 +19,7 @@ from selfalign.recipes.chapters import Chapters, kept
 from selfalign.recipes.ingredients import Ingredients
 from selfalign.recipes.ingredients_salmon import SalmonIngredients
 from selfalign.recipes.machines import Machines
+from selfalign.recipes.policy_workers import waiting_policies
 
 
 def salmon(kit: Ingredients, run: Run, machines: Machines, done: Chapters) -> Iterator[Chapters]:
@@ -53,6 +54,9 @@ def salmon(kit: Ingredients, run: Run, machines: Machines, done: Chapters) -> It
         done = done.then("salmon2", varied=start.made_of)
     oversight = ours.oversight(run.path, machines.note, reward)
     policies = ours.policies(start, reward, machines.policy_trainer, oversight)
+    if done.instructions is not None:
+        waiting = waiting_policies(run.path, policies, instructions, done.instructions)
+        machines.train_ahead(waiting, ours.settings.policy.at_once)
     trained = {name: run.train(one, instructions).made_of for name, one in policies.items()}
     direct = ours.direct_preferences(start, aggregation, machines.dpo_trainer)
     if direct is not None:

@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from selfalign.core.weights import calf_directory
 from selfalign.trainers import side_by_side as module
-from selfalign.trainers.side_by_side import each_alone, parts_for, side_by_side
+from selfalign.trainers.side_by_side import each_alone, parts_for, side_by_side, trainings_for
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +114,24 @@ def test_large_models_share_the_cores_within_a_pass(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "_SMALL", 100)
     assert parts_for(layer) == 1
     assert parts_for(torch.nn.Linear(2, 2, device="meta")) == 1
+
+
+def test_small_bases_are_trained_on_by_as_many_trainings_as_there_are_threads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calf = calf_directory()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert trainings_for(calf) == 2
+    torch.set_num_threads(64)
+    assert trainings_for(calf) == 4
+    assert trainings_for(tmp_path) == 1  # nothing says how large it is
+    weights = sum(one.numel() for one in load_file(calf / "model.safetensors").values())
+    monkeypatch.setattr(module, "_SMALL", weights)
+    assert trainings_for(calf) == 4
+    monkeypatch.setattr(module, "_SMALL", weights - 1)
+    assert trainings_for(calf) == 1
+
+
+def test_trainings_on_a_gpu_come_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert trainings_for(calf_directory()) == 1
