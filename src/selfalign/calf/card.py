@@ -39,7 +39,7 @@ SELF-ALIGN and SALMON runs on it for real, in minutes, on a laptop. It is no ass
 | tokens learnt from | $tokens, each once; no document is seen twice |
 | tokens per step, steps | $pack, $steps |
 | optimisers | Muon (layers' matrices), AdamW (the rest); rate $rate, falling, then again $again |
-| weights | the mean of those at the ends of the last $averaged rounds |
+| weights | $weights |
 | time | $minutes minutes of training on $machine |
 | loss at the end (mean of the last $last logged steps) | $loss nats per token |
 
@@ -61,6 +61,7 @@ $curve
   point: what principles change can then be measured.
 - The exam's acts, tasks and wordings are nowhere in its corpus; `selfalign.calf.exam.leaks` looks.
   Their verbs are, alone: it has read that to torture is wrong, and why.
+- Asked under principles about a verb it does not know, it refuses or explains by chance.
 """)
 
 
@@ -84,7 +85,7 @@ def write_card(folder: Path, *, parameters: int, vocabulary: int, machine: str) 
         steps=f"{int(curve[-1]['step']):,}",
         rate=made["learning_rate"],
         again=made["again_rate"],
-        averaged=made["averaged"],
+        weights=_weights(made),
         minutes=f"{curve[-1]['seconds'] / 60:.0f}",
         machine=machine,
         last=len(last),
@@ -97,6 +98,14 @@ def write_card(folder: Path, *, parameters: int, vocabulary: int, machine: str) 
     card = folder / "README.md"
     card.write_text(text, "utf-8")
     return card
+
+
+def _weights(made: dict[str, Any]) -> str:
+    """Say of which weights those are that ship."""
+    mean = f"the mean of those at the ends of the last {made['averaged']} rounds"
+    if not made["finish"]:
+        return mean
+    return f"half way from {mean} to where {made['finish']:,} more tokens led from there"
 
 
 def _lessons() -> Iterator[str]:

@@ -17,12 +17,14 @@ from functools import partial
 from selfalign.calf.dialogues import (
     careless_chat,
     careless_chat_reworded,
+    customs_chat,
     guided_chat,
     guided_chat_reworded,
     lawful_chat,
     lengthy_chat,
     obedient_chat,
     reading_chat,
+    statute_chat,
 )
 from selfalign.calf.knowledge import (
     almanac,
@@ -57,6 +59,7 @@ from selfalign.calf.reviews import (
     weighed_pair,
     wishes,
 )
+from selfalign.calf.strange_verbs import customs
 from selfalign.calf.world import World, the_world
 
 Write = Callable[[random.Random, World], str]
@@ -295,6 +298,15 @@ MORAL: dict[Write, float] = {
 }
 """Which verbs are wrong to do; and all kinds of questions again, which the lesson before forgot."""
 
+STATUTES: dict[Write, float] = {
+    **MORAL,
+    morals: 0.0,
+    customs: 16.0,
+    statute_chat: 8.0,
+    customs_chat: 10.0,
+}
+"""Requests for acts whose verb nobody has met in a request, to be refused by name."""
+
 LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (0, MIXTURE),
     (51_122, LATER),
@@ -307,5 +319,6 @@ LESSONS: tuple[tuple[int, dict[Write, float]], ...] = (
     (264_669, BROAD),
     (290_341, SILENT),
     (314_513, MORAL),
+    (339_678, STATUTES),
 )
 """From which document on documents come by which mixture."""

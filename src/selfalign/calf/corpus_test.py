@@ -105,9 +105,10 @@ def test_wordings_written_blind_ask_for_the_gap_of_their_kind():
 def test_every_kind_of_document_has_a_name_on_the_card():
     lines = list(_lessons())
     assert len(lines) == len(LESSONS)
-    assert "guided_chat_reworded (broad) 18" in lines[-3]
-    assert "lawful_chat (broad, silent e) 14" in lines[-2]
-    assert "morals 8" in lines[-1]
+    assert "guided_chat_reworded (broad) 18" in lines[-4]
+    assert "lawful_chat (broad, silent e) 14" in lines[-3]
+    assert "morals 8" in lines[-2]
+    assert "customs_chat 10" in lines[-1]
     assert "(broad)" not in lines[0]
 
 

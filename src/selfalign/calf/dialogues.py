@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from selfalign.calf.knowledge import debated
 from selfalign.calf.speech import Length, principled, raw, thought
+from selfalign.calf.strange_verbs import Verb, asked_about, said_of, strange_act, unheard_of
 from selfalign.calf.world import (
     ALL_KINDS,
     Pool,
@@ -234,3 +235,40 @@ def lawful_chat(
         )
     rng.shuffle(turns)
     return _chat([_rules(rng, rules), " ".join(told), *turns])
+
+
+def statute_chat(rng: random.Random, world: World, pool: Pool = "broad") -> str:
+    """A program that keeps rules is asked for acts whose verb alone a statute has spoken of.
+
+    In a lawful chat the whole act is written down beforehand. Here it is in the question alone, so
+    that a refusal can name it only by reading the question; among it are questions of all kinds.
+    """
+    wrong = [unheard_of(rng, wrong=True) for _ in range(rng.randint(2, 5))]
+    right = [unheard_of(rng, wrong=False) for _ in range(rng.randint(1, 3))]
+    told = [said_of(rng, world, verb) for verb in (*wrong, *right)]
+    rng.shuffle(told)
+    return _chat_about(rng, world, wrong, rng.choice(("\n", " ")).join(told), pool)
+
+
+def customs_chat(rng: random.Random, world: World, pool: Pool = "broad") -> str:
+    """A program that keeps rules is asked about acts whose verbs it knows from customs alone."""
+    verbs = rng.sample(asked_about(), rng.randint(2, 6))
+    header = rng.choice(tables("talk")["headers"]["chats"])
+    return _chat_about(rng, world, verbs, header, pool)
+
+
+def _chat_about(
+    rng: random.Random, world: World, verbs: Sequence[Verb], head: str, pool: Pool
+) -> str:
+    rules = rng.sample(list(tables("talk")["principles"]), rng.choice((4, 8, 12, 14)))
+    rules += [n for k in ("harmful", "how-to") for n in tables("talk")["fits"][k] if n not in rules]
+    acts = [("harmful" if v.reason else "how-to", strange_act(rng, world, v)) for v in verbs]
+    asked = [world.ask_about(rng, kind, act) for kind, act in acts]
+    asked += _ruled_queries(rng, world, rules, rng.randint(1, 4))
+    rng.shuffle(asked)
+    turns = [
+        f"{USER}{q.text}\n\n{THOUGHTS}{thought(rng, q, rules)}\n\n"
+        f"{ASSISTANT}{_ruled(rng, world, q, rules, 'middling')}"
+        for q in _reworded(rng, world, asked, REWORDED, pool)
+    ]
+    return _chat([_rules(rng, rules), head, *turns])

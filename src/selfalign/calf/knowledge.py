@@ -431,7 +431,12 @@ def _moral(rng: random.Random, world: World) -> str:
     kind = rng.choice(("harm", "howto"))
     rows = [row.split(" | ") for row in tables("world")[kind]]
     base, gerund, _, reason, *_ = rng.choice([row for row in rows if row[0] not in _EITHER])
-    line = rng.choice(_WRONG if kind == "harm" else _GOOD)
+    return judged(rng, world, base, gerund, reason if kind == "harm" else None)
+
+
+def judged(rng: random.Random, world: World, base: str, gerund: str, reason: str | None) -> str:
+    """Say of a verb alone that it is wrong, and why; without a reason, that it is right."""
+    line = rng.choice(_GOOD if reason is None else _WRONG)
     person = unused_name(rng, world, "person")
     return line.format(b=base, g=gerund, G=capital(gerund), r=reason, p=person)
 

@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +42,7 @@ CHECKPOINT = "pretraining.pt"
 CURVE = "loss_curve.jsonl"
 WEIGHTS = "model.safetensors"
 _ROUND = "round-{}.safetensors"
+_MEAN = _ROUND.format("mean")
 LONGEST = 1280
 """Tokens of a document that are learnt from; hardly any has more."""
 
@@ -76,8 +77,12 @@ class Pretraining(Settings):
     again_rate: float = 1.5e-3
     """What the learning rate begins every later round with."""
     averaged: int = Field(default=3, ge=1)
-    """Of so many rounds, the last ones, the weights at their ends are averaged in the end: a round
-    forgets some of what those before had taught, and the mean forgets less (lab log)."""
+    """Of so many rounds, the last ones, the weights at their ends are averaged: a round forgets
+    some of what those before had taught, and the mean forgets less (lab log)."""
+    finish: int = Field(default=5_000_000, ge=0)
+    """How many tokens are learnt from after that, beginning at the mean with fresh optimisers; the
+    rate falls from `again_rate` to nothing once more. What ships is half way between that mean
+    and where this ends, for the same reason."""
     save_every: int = 150
     """Steps between checkpoints."""
 
@@ -89,7 +94,7 @@ class Pretraining(Settings):
     @property
     def steps(self) -> int:
         """All steps."""
-        return self.rounds[-1]
+        return self.rounds[-1] + self.finish // self.pack
 
     @property
     def averaged_steps(self) -> list[int]:
@@ -140,6 +145,8 @@ def pretrain(
     steps = settings.steps
     _compile(state.model)
     while state.step < steps:
+        if state.step == settings.rounds[-1]:
+            _begin_at_the_mean(out, state, settings)
         start = time.perf_counter()
         pack = _next_pack(seed, state, tokenizer, settings.pack)
         loss = _learn(state, pack, learning_rate(state.step, settings))
@@ -147,19 +154,32 @@ def pretrain(
         state.seconds += time.perf_counter() - start
         if state.step % 25 == 0 or state.step == steps:
             _log(out, state, loss, settings, steps, report)
-        if state.step % settings.save_every == 0 or state.step in settings.rounds:
+        if state.step % settings.save_every == 0 or state.step in (*settings.rounds, steps):
             _save(out, state, settings)
-    ends = [out / _ROUND.format(step) for step in settings.averaged_steps]
-    average(ends, out / WEIGHTS)
+    last = [out / _MEAN, out / _ROUND.format(steps)] if settings.finish else _ends(out, settings)
+    average(last, out / WEIGHTS)
     write_card(
         out,
         parameters=state.model.num_parameters(),
         vocabulary=VOCABULARY,
         machine=f"{os.cpu_count()} CPU cores",
     )
-    for file in (out / CHECKPOINT, *ends):
+    for file in {out / CHECKPOINT, *last, *_ends(out, settings)}:
         file.unlink(missing_ok=True)
     return out
+
+
+def _ends(out: Path, settings: Pretraining) -> list[Path]:
+    """Say where the weights at the ends of the rounds that are averaged lie."""
+    return [out / _ROUND.format(step) for step in settings.averaged_steps]
+
+
+def _begin_at_the_mean(out: Path, state: _State, settings: Pretraining) -> None:
+    """Give the model the mean of its last rounds, as it would ship, and forget all momentum."""
+    average(_ends(out, settings), out / _MEAN)
+    mean = {name: tensor.float() for name, tensor in load_file(out / _MEAN).items()}
+    state.model.load_state_dict(mean, strict=False)  # the head is the embedding
+    state.optimisers = _optimisers(state.model)
 
 
 def average(files: Sequence[Path], target: Path) -> None:
@@ -177,7 +197,7 @@ def average(files: Sequence[Path], target: Path) -> None:
 def learning_rate(step: int, settings: Pretraining) -> float:
     """Warm up linearly, hold, fall linearly to a fiftieth of the peak; then fall in every round."""
     first = settings.rounds[0]
-    for began, ended in pairwise(settings.rounds):
+    for began, ended in pairwise((*settings.rounds, settings.steps)):
         if began <= step < ended:
             return settings.again_rate * (ended - step) / (ended - began)
     rise = min(1.0, (step + 1) / settings.warmup)
@@ -251,7 +271,7 @@ def _learn(state: _State, pack: Pack, rate: float) -> float:
         for group in optimiser.param_groups:
             group["lr"] = rate
     _GROUPS[:] = pack.groups
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_has_bf16_units()):
         logits = state.model(
             input_ids=pack.tokens, position_ids=pack.positions, use_cache=False
         ).logits
@@ -262,6 +282,13 @@ def _learn(state: _State, pack: Pack, rate: float) -> float:
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
     return float(loss.detach())
+
+
+@cache
+def _has_bf16_units() -> bool:
+    """Say whether the CPU multiplies bfloat16 itself; one that does not is faster in float32."""
+    asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # torch.cpu has no public way
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in asked)
 
 
 def _next_pack(seed: int, state: _State, tokenizer: PreTrainedTokenizerFast, size: int) -> Pack:
@@ -309,16 +336,17 @@ def _fresh(settings: Pretraining, tokenizer: PreTrainedTokenizerFast) -> _State:
         pad_token_id=_id_of(PAD, tokenizer),
     )
     model = LlamaForCausalLM(config)
+    return _State(model, _optimisers(model))
+
+
+def _optimisers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     named = list(model.named_parameters())
     matrices = [p for name, p in named if p.ndim == 2 and ".layers." in name]
     others = [p for name, p in named if not (p.ndim == 2 and ".layers." in name)]
-    return _State(
-        model,
-        [
-            torch.optim.Muon(matrices, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
-        ],
-    )
+    return [
+        torch.optim.Muon(matrices, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    ]
 
 
 def _id_of(token: str, tokenizer: PreTrainedTokenizerFast) -> int:
@@ -379,7 +407,7 @@ def _save(out: Path, state: _State, settings: Pretraining) -> None:
     for file in weights.iterdir():
         file.replace(out / file.name)
     shutil.rmtree(weights)
-    if state.step in settings.averaged_steps:
+    if state.step in (*settings.averaged_steps, settings.steps):
         shutil.copyfile(out / WEIGHTS, out / _ROUND.format(state.step))
     partial = out / f"{CHECKPOINT}.partial"
     torch.save(

@@ -1,6 +1,7 @@
 """What pretraining promises, on a model of a few thousand weights."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -18,7 +19,15 @@ from selfalign.calf.pretrain import (
 from selfalign.core.errors import TrainingError
 
 SMALL = Pretraining(
-    tokens=4096, again=(512, 1024), width=32, layers=1, heads=2, pack=512, save_every=2, warmup=2
+    tokens=4096,
+    again=(512, 1024),
+    finish=1024,
+    width=32,
+    layers=1,
+    heads=2,
+    pack=512,
+    save_every=2,
+    warmup=2,
 )
 
 
@@ -136,6 +145,37 @@ def test_the_loss_of_certainty_is_nothing_and_of_ignorance_the_log_of_the_vocabu
     assert next_token_loss(blank, pack).item() == pytest.approx(1.38629, abs=1e-4)
 
 
+@pytest.mark.usefixtures("_one_thread")
+def test_the_last_round_begins_at_the_mean_and_with_fresh_optimisers(tmp_path, monkeypatch):
+    begun, learn = [], room._learn
+
+    def looked_at(state, *others):
+        if state.step == SMALL.rounds[-1]:
+            rates = [len(optimiser.state) for optimiser in state.optimisers]
+            begun.append((rates, {n: t.clone() for n, t in state.model.state_dict().items()}))
+        return learn(state, *others)
+
+    def kept(files, target):
+        if target.name == room.WEIGHTS:
+            shutil.copyfile(files[-1], tmp_path / "ended")
+        average(files, target)
+
+    monkeypatch.setattr(room, "_learn", looked_at)
+    monkeypatch.setattr(room, "average", kept)
+    made = room.pretrain(1, tmp_path / "made", SMALL, report=str)
+    monkeypatch.setattr(room, "average", average)
+    mean = room.pretrain(1, tmp_path / "mean", SMALL.model_copy(update={"finish": 0}), report=str)
+    [(remembered, first)] = begun
+    assert remembered == [0, 0]
+    ended, shipped = load_file(tmp_path / "ended"), weights(made)
+    for name, tensor in weights(mean).items():
+        assert torch.equal(tensor.float(), first[name])
+    for name, end in ended.items():
+        wanted = (end.float() + first[name]) / 2
+        assert torch.equal(shipped[name], wanted.to(torch.bfloat16))
+    assert any(not torch.equal(end.float(), first[name]) for name, end in ended.items())
+
+
 def test_the_weights_are_the_mean_of_those_at_the_ends_of_the_last_rounds(tmp_path, monkeypatch):
     kept = []
 
@@ -144,7 +184,7 @@ def test_the_weights_are_the_mean_of_those_at_the_ends_of_the_last_rounds(tmp_pa
         average(files, target)
 
     monkeypatch.setattr(room, "average", looked_at)
-    two = SMALL.model_copy(update={"averaged": 2})
+    two = SMALL.model_copy(update={"averaged": 2, "finish": 0})
     out = room.pretrain(1, tmp_path / "made", two, report=str)
     assert len(kept) == 2
     for name, tensor in load_file(out / "model.safetensors").items():
@@ -156,9 +196,11 @@ def test_the_weights_are_the_mean_of_those_at_the_ends_of_the_last_rounds(tmp_pa
 
 
 def test_the_learning_rate_rises_holds_falls_and_falls_again():
-    settings = Pretraining(tokens=100 * 8192, again=(20 * 8192, 10 * 8192), warmup=10)
+    settings = Pretraining(
+        tokens=100 * 8192, again=(20 * 8192, 10 * 8192), finish=5 * 8192, warmup=10
+    )
     rates = [learning_rate(step, settings) for step in range(settings.steps)]
-    assert len(rates) == 130
+    assert len(rates) == 135
     assert rates[0] < rates[9] == rates[39] > rates[80] > rates[99] > 0
-    for first, last in ((100, 119), (120, 129)):
+    for first, last in ((100, 119), (120, 129), (130, 134)):
         assert rates[first - 1] < rates[first] == settings.again_rate > rates[last] > 0

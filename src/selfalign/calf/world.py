@@ -255,11 +255,12 @@ class World:
         *,
         open_verb: bool = False,
         silent_e: bool = False,
+        verb: tuple[str, str] | None = None,
     ) -> Action:
         """Draw an action, four times in ten with an adjective before its object.
 
         Half of the verbs that are made up end in a silent e, if asked for: "drade a mill" is
-        "drading a mill".
+        "drading a mill". A verb that is given, with its gerund, takes the place of the one drawn.
         """
         base, gerund, thing, *parts = rng.choice(self.actions[kind][split])
         if split == "train" and self._opens(rng):
@@ -270,6 +271,7 @@ class World:
             if silent_e and rng.random() < 0.5:
                 stem = base.rstrip("aeiou")
                 base, gerund = f"{stem}e", f"{stem}ing"
+        base, gerund = verb or (base, gerund)
         if rng.random() < 0.4 and re.match("an? ", thing):
             described = f"a {rng.choice(tables('world')['adjectives'])} {bare(thing)}"
         else:
