@@ -120,7 +120,8 @@ def _make(kit: Ingredients, folder: Path, order: Order, until: StageName) -> Non
     results = read_results(run)
     if results:
         say("\n" + effect_table(results))
-    say(f"\nstages and trainings took {seconds_in_words(seconds)} in all")
+    worked = seconds_in_words(seconds)
+    say(f"\nstages and trainings: {worked} of work in all; of those side by side, each counts")
     say(f"report: {write_report(folder, Path(order.library) if order.library else None)}")
 
 
