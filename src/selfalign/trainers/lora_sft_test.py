@@ -202,9 +202,9 @@ def test_rounded_factors_train_nearly_the_same_weights(tiny_model: Path, tmp_pat
     recipe = RECIPE.model_copy(update={"dropout": 0.0})
     exact = weights(train(tiny_model, tmp_path / "a", recipe, rounded_factors=False))
     rounded = weights(train(tiny_model, tmp_path / "b", recipe, rounded_factors=True))
-    for name, tensor in exact.items():
-        assert float((rounded[name] - tensor).norm()) <= 0.1 * float(tensor.norm())
-    assert has_units() == any(not torch.equal(rounded[n], t) for n, t in exact.items())
+    apart = max(float((rounded[n] - t).norm() / t.norm()) for n, t in exact.items())
+    # Without units nothing is rounded, and products that are put together differ in last bits.
+    assert (1e-4 < apart <= 0.1) if has_units() else apart <= 1e-4
 
 
 def test_a_torn_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
