@@ -162,7 +162,7 @@ def test_workers_end_with_their_parent_and_the_same_command_continues(alone, mod
     early, _ = stop(run, lambda: with_a("manifest.json") == 2, signal.SIGKILL)
     assert early == -signal.SIGKILL
     assert with_a("checkpoints/step-000002") == 0
-    status, said = stop(run, lambda: with_a("checkpoints/step-00000[2-9]") == 2, signal.SIGINT)
+    status, said = stop(run, lambda: with_a("checkpoints/step-00000[2-9]") >= 1, signal.SIGINT)
     assert status == 3
     assert "interrupted; everything finished is kept" in said
     assert with_a("checkpoint.json") < 2
