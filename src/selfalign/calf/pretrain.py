@@ -156,7 +156,9 @@ def pretrain(
             _log(out, state, loss, settings, steps, report)
         if state.step % settings.save_every == 0 or state.step in (*settings.rounds, steps):
             _save(out, state, settings)
-    last = [out / _MEAN, out / _ROUND.format(steps)] if settings.finish else _ends(out, settings)
+    last = _ends(out, settings)
+    if steps > settings.rounds[-1]:
+        last = [out / _MEAN, out / _ROUND.format(steps)]
     average(last, out / WEIGHTS)
     write_card(
         out,

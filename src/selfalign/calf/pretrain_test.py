@@ -145,6 +145,11 @@ def test_the_loss_of_certainty_is_nothing_and_of_ignorance_the_log_of_the_vocabu
     assert next_token_loss(blank, pack).item() == pytest.approx(1.38629, abs=1e-4)
 
 
+def test_a_last_round_of_less_than_a_step_is_none(tmp_path):
+    short = SMALL.model_copy(update={"finish": SMALL.pack - 1})
+    assert (room.pretrain(1, tmp_path, short, report=str) / room.WEIGHTS).exists()
+
+
 @pytest.mark.usefixtures("_one_thread")
 def test_the_last_round_begins_at_the_mean_and_with_fresh_optimisers(tmp_path, monkeypatch):
     begun, learn = [], room._learn

@@ -12,7 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 from selfalign.calf.knowledge import judged
-from selfalign.calf.world import Action, World, bare, capital, new_word, tables, the_world
+from selfalign.calf.world import Action, World, bare, capital, done_to, new_word, tables, the_world
 
 CUSTOMS_SEED = 11
 WRONG, RIGHT = 160, 80
@@ -96,18 +96,10 @@ def _custom(rng: random.Random, world: World) -> str:
 
 def strange_act(rng: random.Random, world: World, verb: Verb) -> Action:
     """Do with a verb what nobody has heard of, to any thing of the world or to a new one."""
-    kind = "harmful" if verb.reason else "how-to"
-    drawn = world.action(rng, kind, "train", verb=(verb.base, verb.gerund))
+    drawn = world.action(rng, "harmful" if verb.reason else "how-to", "train").parts
     thing = strange_thing(rng, known=verb.reason is not None)
-    noun = bare(thing)
-    parts = (verb.reason, drawn.parts[1]) if verb.reason else verb.steps or drawn.parts
-    return Action(
-        base=f"{verb.base} {thing}",
-        gerund=f"{verb.gerund} {thing}",
-        parts=tuple(part.format(n=noun) for part in parts),
-        thing=noun,
-        key=f"{verb.base}/{noun}",
-    )
+    parts = (verb.reason, drawn[1]) if verb.reason else verb.steps or drawn
+    return done_to(thing, verb.base, verb.gerund, parts)
 
 
 def strange_thing(rng: random.Random, *, known: bool) -> str:

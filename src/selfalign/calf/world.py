@@ -255,12 +255,11 @@ class World:
         *,
         open_verb: bool = False,
         silent_e: bool = False,
-        verb: tuple[str, str] | None = None,
     ) -> Action:
         """Draw an action, four times in ten with an adjective before its object.
 
         Half of the verbs that are made up end in a silent e, if asked for: "drade a mill" is
-        "drading a mill". A verb that is given, with its gerund, takes the place of the one drawn.
+        "drading a mill".
         """
         base, gerund, thing, *parts = rng.choice(self.actions[kind][split])
         if split == "train" and self._opens(rng):
@@ -271,19 +270,11 @@ class World:
             if silent_e and rng.random() < 0.5:
                 stem = base.rstrip("aeiou")
                 base, gerund = f"{stem}e", f"{stem}ing"
-        base, gerund = verb or (base, gerund)
         if rng.random() < 0.4 and re.match("an? ", thing):
             described = f"a {rng.choice(tables('world')['adjectives'])} {bare(thing)}"
         else:
             described = thing
-        noun = bare(described)
-        return Action(
-            base=f"{base} {described}",
-            gerund=f"{gerund} {described}",
-            parts=tuple(part.format(n=noun) for part in parts),
-            thing=noun,
-            key=f"{base}/{bare(thing)}",
-        )
+        return done_to(described, base, gerund, parts)._replace(key=f"{base}/{bare(thing)}")
 
     @staticmethod
     def _opens(rng: random.Random) -> bool:
@@ -429,6 +420,18 @@ class World:
         if roll < 0.25:
             return query._replace(text=query.text + rng.choice(talk["closers"][split]))
         return query
+
+
+def done_to(thing: str, base: str, gerund: str, parts: Sequence[str]) -> Action:
+    """Do with a verb to a thing what `parts` say, their "{n}" filled."""
+    noun = bare(thing)
+    return Action(
+        base=f"{base} {thing}",
+        gerund=f"{gerund} {thing}",
+        parts=tuple(part.format(n=noun) for part in parts),
+        thing=noun,
+        key=f"{base}/{noun}",
+    )
 
 
 def bare(thing: str) -> str:

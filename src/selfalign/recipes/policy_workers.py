@@ -209,7 +209,7 @@ class _Worker:
 
     def _listen(self) -> None:
         for line in self._voice:
-            if line.endswith(b"\n"):  # or it was killed in the middle
+            with suppress(ValueError):  # it was killed in the middle of a line
                 self._heard.put((self.order.policy, Told.model_validate_json(line)))
         self._heard.put((self.order.policy, None))
 
