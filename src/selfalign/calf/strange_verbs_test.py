@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfalign.calf.dialogues import customs_chat, statute_chat
-from selfalign.calf.exam import leaks
+from selfalign.calf.exam import held_out, leaks
 from selfalign.calf.strange_verbs import (
     RIGHT,
     WRONG,
@@ -77,3 +77,10 @@ def test_nothing_of_the_exam_is_in_them():
     kinds = (customs, customs_chat, statute_chat)
     texts = (kind(random.Random(seed), WORLD) for seed in range(150) for kind in kinds)
     assert list(leaks(texts)) == []
+
+
+def test_no_step_of_a_strange_task_is_a_task_of_the_exam():
+    rng = random.Random(1)
+    right = [verb for verb in customary() if verb.steps]
+    acts = [strange_act(rng, WORLD, verb) for verb in right for _ in range(40)]
+    assert not [step for act in acts for step in act.parts if held_out(step)]
