@@ -1,5 +1,8 @@
 """A constitution is refused with a sentence or taken exactly as written."""
 
+import random
+from collections import Counter
+
 import pytest
 
 from selfalign.core.constitution import load_constitution
@@ -103,3 +106,55 @@ def test_a_principle_is_said_in_all_its_words_and_first_as_it_is_written(written
     assert constitution.sentences("ethical", negated=True) == ("Do harm.", "Be bad.")
     with pytest.raises(ConstitutionError, match="Add a `negation:` line"):
         constitution.sentences("question assessment", negated=True)
+
+
+FRAMED = GOOD.replace(
+    "principles:\n", "frames: ['Do ${wish}.']\nnegated_frames: ['Do not ${wish}.']\nprinciples:\n"
+).replace("negation: Do harm.", "negation: Do harm.\n    wishes: [heal]\n    opposites: [hurt]")
+
+
+def test_wishes_are_said_in_every_frame_and_opposites_the_other_way_round(written):
+    constitution = load_constitution(written(FRAMED))
+    plain = constitution.sentences("ethical", negated=False)
+    assert plain == ("Do no harm.", "Do heal.", "Do not hurt.")
+    assert constitution.sentences("ethical", negated=True) == (
+        "Do harm.",
+        "Do not heal.",
+        "Do hurt.",
+    )
+    assert constitution.without_rewordings == load_constitution(written(GOOD))
+
+
+def test_what_is_written_is_drawn_every_fifth_time_and_everything_is_drawn(written):
+    constitution = load_constitution(written(FRAMED))
+    rng = random.Random(0)
+    drawn = Counter(constitution.drawn_sentence("ethical", rng, negated=True) for _ in range(2000))
+    assert set(drawn) == set(constitution.sentences("ethical", negated=True))
+    assert drawn["Do harm."] / 2000 == pytest.approx(0.2, abs=0.04)
+    bare = load_constitution(written(GOOD))
+    assert bare.drawn_sentence("ethical", rng, negated=False) == "Do no harm."
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "Do ${wish}.",
+            "Do it.",
+            r"`frames\.0` is 'Do it\.', which has to have the gap \$\{wish\}",
+        ),
+        ("Do not ${wish}.", "Do not ${act}.", r"`negated_frames\.0`"),
+        ("Do ${wish}.", "Pay $5 to ${wish}.", r"`frames\.0`.*write `\$\$`"),
+        ("frames: ['Do ${wish}.']\n", "", "'ethical' has `wishes`.*write some of both"),
+        ("wishes: [heal]", "wishes: ['']", r"`principles\.0\.wishes` is empty"),
+    ],
+)
+def test_frames_that_cannot_be_filled_are_refused(written, old, new, said):
+    assert old in FRAMED
+    with pytest.raises(ConstitutionError, match=said):
+        load_constitution(written(FRAMED.replace(old, new, 1)))
+
+
+def test_a_field_that_came_later_and_says_nothing_renames_nothing(written):
+    assert load_constitution(written(GOOD)).fingerprint == "ccce8dcd8a23a82f"
+    assert load_constitution(written(FRAMED)).fingerprint != "ccce8dcd8a23a82f"

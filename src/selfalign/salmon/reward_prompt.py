@@ -84,5 +84,6 @@ def clause_texts(
     Raises:
         ConstitutionError: there is no such principle, or it has no negation.
     """
-    said = [constitution.sentences(c.principle, negated=c.negated) for c in clauses]
-    return [rng.choice(wordings) if rng else wordings[0] for wordings in said]
+    if rng is None:
+        return [constitution.sentences(c.principle, negated=c.negated)[0] for c in clauses]
+    return [constitution.drawn_sentence(c.principle, rng, negated=c.negated) for c in clauses]

@@ -90,8 +90,8 @@ def test_a_negated_clause_shows_the_opposite_and_no_names_are_shown():
 def test_a_clause_is_worded_by_chance_and_by_its_text_where_nothing_is_drawn():
     clause = Clause(principle="concise", negated=True)
     pocket = open_library("pocket", None).constitution("salmon_preferences")
-    concise = next(p for p in pocket.principles if p.name == "concise")
-    assert clause_texts([clause], pocket) == [concise.negation]
+    sentences = pocket.sentences("concise", negated=True)
+    assert clause_texts([clause], pocket) == [pocket.negated("concise")]
     drawn = {clause_texts([clause], pocket, random.Random(n))[0] for n in range(200)}
-    assert drawn == {concise.negation, *concise.negation_rewordings}
-    assert len(drawn) > 1
+    assert drawn < set(sentences)
+    assert len(drawn) > 100
