@@ -49,6 +49,7 @@ from selfalign.salmon.stage2_aggregation import Aggregation, aggregate_over
 from selfalign.salmon.stage2_reward_model import RewardModelling
 from selfalign.salmon.stage3_reinforcement_learning import ReinforcementLearning
 from selfalign.salmon.steering import STEERING, Steering
+from selfalign.salmon.stray_answers import StrayAnswers
 from selfalign.salmon.varied_start import VariedStart, varied_examples
 
 
@@ -98,11 +99,17 @@ class SalmonIngredients:
             seed=self.kit.plan.seed,
         )
 
-    def with_degenerate(self, labels: Sequence[LabelledPair]) -> list[LabelledPair]:
-        """SALMON 2, what the reward model learns from: labels, and some against bad answers."""
+    def with_degenerate(
+        self,
+        labels: Sequence[LabelledPair],
+        aligned: Sequence[SelfAlignedResponse],
+        pairs: Sequence[ResponsePair],
+    ) -> list[LabelledPair]:
+        """SALMON 2, what the reward model learns from: labels, and pairs with a bad answer."""
         ours, seed = self.settings.reward_model, self.kit.plan.seed
         made = degenerate_negatives(labels, stubs=ours.stubs, strays=ours.strays, seed=seed)
-        return [*labels, *made]
+        stray = StrayAnswers(aligned, pairs, self.preferences.names, seed)
+        return [*labels, *made, *stray.labels(ours.stray_answers)]
 
     @cached_property
     def first_lesson(self) -> Preferences | None:

@@ -43,13 +43,13 @@ def salmon(kit: Ingredients, run: Run, machines: Machines, done: Chapters) -> It
         lesson = ours.reward_pretraining(base, machines.reward_trainer)
         base = run.train(lesson, ours.first_lesson.kept)
     modelling = ours.reward_modelling(base, machines.reward_trainer)
-    reward = run.train(modelling, ours.with_degenerate(list(labels)))
+    aligned = list(kept(run.path, done.aligned, SelfAlignedResponse))
+    reward = run.train(modelling, ours.with_degenerate(labels, aligned, pairs))
     yield (done := done.then("salmon2", labels=aggregation.key, reward=reward.made_of))
 
     start = models.get(ours.settings.policy.start)
     if start is None:
-        aligned = kept(run.path, done.aligned, SelfAlignedResponse)
-        examples = ours.varied_examples(list(aligned), pairs)
+        examples = ours.varied_examples(aligned, pairs)
         start = run.train(ours.varied_start(done.base, machines.trainer), examples)
         done = done.then("salmon2", varied=start.made_of)
     oversight = ours.oversight(run.path, machines.note, reward)

@@ -18,10 +18,9 @@ differ in everything a reward model learns the manner; from these, that the subj
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
-from selfalign.core.novelty_tokens import unicode_words
 from selfalign.core.records import rng_for
+from selfalign.salmon.likeness import likeness, words_of
 from selfalign.salmon.records import LabelledPair, Rule
 
 _PURPOSE = "salmon.stage2/degenerate"
@@ -91,19 +90,9 @@ def likest(answer: str, request: str, others: Iterable[str]) -> str | None:
     passed over; so is every other if this answer took none. The measure is shared words over all
     words (Jaccard); of equals the first. None: all were passed over.
     """
-    words = _words(answer)
-    taken = words & _words(request)
-    strange = [other for other in others if not taken <= _words(other)]
-    return max(
-        strange,
-        key=lambda other: len(words & _words(other)) / len(words | _words(other)),
-        default=None,
-    )
-
-
-@lru_cache(maxsize=4096)
-def _words(text: str) -> frozenset[str]:
-    return frozenset(unicode_words(text))
+    taken = words_of(answer) & words_of(request)
+    strange = [other for other in others if not taken <= words_of(other)]
+    return max(strange, key=lambda other: likeness(answer, other), default=None)
 
 
 def _against(label: LabelledPair, bad: str, rule: Rule, seed: int) -> LabelledPair:
