@@ -59,7 +59,7 @@ class RewardModelling(Settings):
     against one that another request was given; every other time against the likest of them."""
     stray_answers: float = Field(default=0.1, ge=0, le=1)
     """Ours: this share of what SELF-ALIGN answered is shown, under any principles, against an
-    answer to another request, every other time against one that would fit anything."""
+    answer to another request, mostly against one that would fit anything."""
     pretraining: FirstLesson | None = None
     """The paper has it; None: human preferences are not used at all."""
     training: RewardTraining = RewardTraining()

@@ -9,10 +9,10 @@ everything (docs/lab-log.md). SELF-ALIGN has left the right answer to many reque
 
 A stray answer misses the point: it lacks a subject word that the right one took from its request,
 or, where the right one took none ("I do not know, for this has not happened yet"), it is itself
-about something else. Every other one is the likest of those drawn, the others are such as fit any
-request of their kind. Clauses are drawn among all principles and none is negated: an answer that
-was given under all principles is right under each of them, and what misses the point is "beside the
-point" alone.
+about something else. To an answer that took some, one stray in four is the likest of those drawn,
+the others are such as fit any request of their kind; so these are shown about as often wrong as
+right. Clauses are drawn among all principles and none is negated: an answer that was given under
+all principles is right under each of them, and what misses the point is "beside the point" alone.
 """
 
 import random
@@ -36,7 +36,7 @@ _DRAWN = 100
 _COMMON = 0.02
 _SEVERAL = 5
 _ONE_MORE = 0.5
-_LIKEST = 0.5
+_LIKEST = 0.25
 
 _Given = tuple[Instruction, str]
 """A request and an answer to it."""

@@ -57,14 +57,14 @@ def test_any_of_the_principles_are_shown_one_or_two_and_none_negated():
     assert {len(one.clauses) for one in single} == {1}
 
 
-def test_every_other_stray_answer_is_like_the_right_one_and_the_others_fit_anything():
+def test_a_quarter_of_stray_answers_is_like_the_right_one_and_the_others_fit_anything():
     kinds = Counter(
         "like it" if "rob" in one.rejected else "fits anything" if vague(one.rejected) else "other"
         for one in MADE
         if "rob" in one.chosen
     )
     assert set(kinds) == {"like it", "fits anything"}
-    assert kinds["like it"] / len(REFUSED) == pytest.approx(0.5, abs=0.2)
+    assert kinds["like it"] / len(REFUSED) == pytest.approx(0.25, abs=0.15)
 
 
 def vague(answer: str) -> bool:
