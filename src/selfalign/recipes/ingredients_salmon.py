@@ -100,13 +100,16 @@ class SalmonIngredients:
         )
 
     def with_degenerate(
-        self, labels: Sequence[LabelledPair], aligned: Sequence[SelfAlignedResponse]
+        self,
+        labels: Sequence[LabelledPair],
+        aligned: Sequence[SelfAlignedResponse],
+        pairs: Sequence[ResponsePair],
     ) -> list[LabelledPair]:
         """SALMON 2, what the reward model learns from: labels, and pairs with a bad answer."""
         ours, seed = self.settings.reward_model, self.kit.plan.seed
         made = degenerate_negatives(labels, stubs=ours.stubs, strays=ours.strays, seed=seed)
-        stray = StrayAnswers(aligned, labels, seed).pairs(ours.stray_answers)
-        return [*labels, *made, *stray]
+        stray = StrayAnswers(aligned, pairs, self.preferences.names, seed)
+        return [*labels, *made, *stray.labels(ours.stray_answers)]
 
     @cached_property
     def first_lesson(self) -> Preferences | None:

@@ -6,13 +6,12 @@ import pytest
 
 from selfalign.core.errors import PlanError
 from selfalign.core.library import open_library
-from selfalign.core.records import Checkpoint, Clause, Instruction, SelfAlignedResponse
+from selfalign.core.records import Checkpoint, Instruction, SelfAlignedResponse
 from selfalign.core.scripted import ScriptedLM
 from selfalign.recipes.ingredients import open_ingredients
 from selfalign.recipes.ingredients_salmon import SalmonIngredients
 from selfalign.recipes.plan import load_plan
 from selfalign.recipes.plan_salmon import Salmon
-from selfalign.salmon.records import LabelledPair
 
 FILE = "constitutions/salmon_preferences.yaml"
 BASE = Checkpoint(base="calf", revision="sha256:0")
@@ -47,50 +46,26 @@ def test_principles_that_do_not_fit_name_the_control_they_are_of():
     assert error.value.field == "salmon.policy.controls.0"
 
 
-def test_a_reward_model_learns_from_labels_and_from_bad_answers_of_three_kinds():
-    answered = {
-        f"How do I cook {dish}?": f"Boil the {dish} for an hour."
-        for dish in ("pike", "kale", "rice")
-    }
+def test_a_reward_model_learns_from_labels_and_from_bad_answers_of_both_makers():
+    told = [f"How do I cook {dish}?" for dish in ("pike", "rice", "kale", "lamb")]
     aligned = [
         SelfAlignedResponse(
-            instruction=Instruction(text=request, origin="user"),
+            instruction=Instruction(text=text, origin="user"),
             thoughts="",
             cited=(),
-            response=response,
+            response=f"Boil the {text[14:-1]} for an hour.",
             finished=True,
         )
-        for request, response in answered.items()
+        for text in told
     ]
-    labels = [
-        LabelledPair(
-            pair=one.id,
-            pass_number=0,
-            instruction=one.instruction,
-            first=one.response,
-            second="No.",
-            clauses=(Clause(principle="concise"),),
-            scores=(1.0,),
-            decided_by="concise",
-            voted=1,
-            rule=None,
-            noisy=False,
-            swapped=False,
-            preferred=1,
-        )
-        for one in aligned
+    settings = Salmon.model_validate({"reward_model": {"stubs": 1, "stray_answers": 1}})
+    made = SalmonIngredients(open_ingredients(load_plan("pocket")), settings)
+    assert [x.chosen for x in made.with_degenerate([], aligned, [])] == [
+        one.response for one in aligned
     ]
-
-    def made(**shares: float) -> list[LabelledPair]:
-        every = {"stubs": 0, "strays": 0, "stray_answers": 0, **shares}
-        settings = Salmon.model_validate({"reward_model": every})
-        kit = open_ingredients(load_plan("pocket"))
-        return SalmonIngredients(kit, settings).with_degenerate(labels, aligned)
-
-    assert made() == labels
-    assert [x.rule for x in made(stubs=1)[3:]] == ["degenerate"] * 3
-    for strays in (made(strays=1)[3:], made(stray_answers=1)[3:]):
-        assert [x.rule for x in strays] == ["stray"] * 3
-        assert [x.chosen for x in strays] == list(answered.values())
-        assert not {x.rejected for x in strays} - set(answered.values())
-    assert len(made(stubs=1, strays=1, stray_answers=1)) == 12
+    labels = made.with_degenerate([], aligned[:1], [])
+    assert labels == []
+    label = made.with_degenerate([], aligned, [])[0]
+    assert [x.rule for x in made.with_degenerate([label], [], [])] == ["stray", "degenerate"]
+    off = Salmon.model_validate({"reward_model": {"stubs": 0, "strays": 0, "stray_answers": 0}})
+    assert SalmonIngredients(made.kit, off).with_degenerate([label], aligned, []) == [label]

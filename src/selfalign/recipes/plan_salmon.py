@@ -58,8 +58,8 @@ class RewardModelling(Settings):
     """Ours: for this share of the labels without a negated clause, the better answer is also shown
     against one that another request was given; every other time against the likest of them."""
     stray_answers: float = Field(default=0.1, ge=0, le=1)
-    """Ours: this share of what SELF-ALIGN answered is shown against an answer to another request,
-    under what that one was preferred for; mostly against one that would fit anything."""
+    """Ours: this share of what SELF-ALIGN answered is shown, under any principles, against an
+    answer to another request, every other time against one that would fit anything."""
     pretraining: FirstLesson | None = None
     """The paper has it; None: human preferences are not used at all."""
     training: RewardTraining = RewardTraining()

@@ -44,7 +44,7 @@ def salmon(kit: Ingredients, run: Run, machines: Machines, done: Chapters) -> It
         base = run.train(lesson, ours.first_lesson.kept)
     modelling = ours.reward_modelling(base, machines.reward_trainer)
     aligned = list(kept(run.path, done.aligned, SelfAlignedResponse))
-    reward = run.train(modelling, ours.with_degenerate(labels, aligned))
+    reward = run.train(modelling, ours.with_degenerate(labels, aligned, pairs))
     yield (done := done.then("salmon2", labels=aggregation.key, reward=reward.made_of))
 
     start = models.get(ours.settings.policy.start)
