@@ -1,8 +1,10 @@
 """Answers to another request lose, whatever is asked for: what RL must not be paid for.
 
-Ours. A judge compares two answers to one request, so a reward model never sees what "candid" is
-worth where nobody asked for candour, and pays "I have no live information" as an answer to
-everything (docs/lab-log.md). SELF-ALIGN has left the right answer to many requests:
+Paper: arXiv:2310.05910v2, "Training the Instructable Reward Model". Ours; it has nothing of this.
+
+A judge compares two answers to one request, so a reward model never sees what "candid" is worth
+where nobody asked for candour, and pays "I have no live information" as an answer to everything
+(docs/lab-log.md). SELF-ALIGN has left the right answer to many requests:
 
     SelfAlignedResponse -+->  right answer against stray one,
     another one's        |    under any plain clauses          ->  LabelledPair
