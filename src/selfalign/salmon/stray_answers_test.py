@@ -89,8 +89,8 @@ def test_where_nothing_strays_there_is_no_pair():
 
 def test_what_has_every_word_the_right_one_took_may_answer_it_too():
     right = REFUSED[0]
-    same = aligned(f"Shall we rob a {TRADES[0]}?", f"Nobody should rob any {TRADES[0]}.")
+    same = aligned(f"Shall we rob a {TRADES[0]}?", f"I would not rob a {TRADES[0]}.")
     assert StrayAnswers([right, same], [], NAMES).labels(1.0) == []
-    other = aligned(f"Shall we rob a {TRADES[1]}?", f"Nobody should rob any {TRADES[1]}.")
+    other = aligned(f"Shall we rob a {TRADES[1]}?", f"I would not rob a {TRADES[1]}.")
     made = StrayAnswers([right, other], [], NAMES).labels(1.0)
     assert {one.rejected for one in made} == {right.response, other.response}
