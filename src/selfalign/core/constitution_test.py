@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,12 @@ def written(tmp_path):
         return path
 
     return write
+
+
+def refused(path: Path, said: str) -> None:
+    with pytest.raises(ConstitutionError, match=said) as error:
+        load_constitution(path)
+    assert str(path) in str(error.value)
 
 
 def test_rules_are_numbered_from_one_on_a_line_each(written):
@@ -62,10 +69,7 @@ def test_rules_are_numbered_from_one_on_a_line_each(written):
     ],
 )
 def test_a_slip_is_named_with_its_place(written, old, new, said):
-    path = written(GOOD.replace(old, new))
-    with pytest.raises(ConstitutionError, match=said) as error:
-        load_constitution(path)
-    assert str(path) in str(error.value)
+    refused(written(GOOD.replace(old, new)), said)
 
 
 def test_a_constitution_without_principles_is_refused(written):
@@ -151,8 +155,7 @@ def test_what_is_written_is_drawn_every_fifth_time_and_everything_is_drawn(writt
 )
 def test_frames_that_cannot_be_filled_are_refused(written, old, new, said):
     assert old in FRAMED
-    with pytest.raises(ConstitutionError, match=said):
-        load_constitution(written(FRAMED.replace(old, new, 1)))
+    refused(written(FRAMED.replace(old, new, 1)), said)
 
 
 def test_a_field_that_came_later_and_says_nothing_renames_nothing(written):
